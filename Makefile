@@ -10,6 +10,9 @@ HAS_DISPLAY := $(or $(DISPLAY),$(WAYLAND_DISPLAY),$(filter Darwin,$(shell uname)
 JUPYTER_OPTIONS := --log-level=ERROR --LabApp.log_level=ERROR --LabApp.default_url=/lab/tree/nbs/00_first_look.ipynb \
 	$(if $(HAS_DISPLAY),,--no-browser) $(if $(filter 0,$(shell id -u)),--allow-root)
 
+# pip leaves compiling to the first use, which halves the set-up; the results must then be kept.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help course test docs notebooks
 
 help: ## list these commands
@@ -37,7 +40,7 @@ notebooks: $(READY) ## run all notebooks and store their outputs; ONE=08 runs on
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "This needs Python 3.11 or later: make PYTHON=...")'
-	@echo "Creating $(VENV) with the tested versions: about two minutes, once"
+	@echo "Creating $(VENV) with the tested versions: one or two minutes, once"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@$(BIN)/pip install -q --disable-pip-version-check --no-compile -c constraints.txt -e ".[dev]"
 	@touch $@

@@ -120,7 +120,7 @@ def nbdev(command, root, *options):
     """Run one of nbdev's commands on a project."""
     environment = {name: value for name, value in os.environ.items() if name != "IN_TEST"}
     program = Path(sys.executable).parent / command
-    subprocess.run([program, *options], cwd=root, env=environment, check=True, capture_output=True, text=True)
+    subprocess.run([program, *options], cwd=root, env=environment, check=True)
 
 
 def main(prefix=""):
