@@ -18,19 +18,27 @@ print((answers == mazes.labels).all(1).sum().item())
 """
 
 MAZE = """\
-S#...
-.#.#.
-.#.#.
-.#.#.
-...#E
+.G...#...
+##.#.###.
+S#.#.....
+.###.####
+.......#.
+##.#.#.#.
+...#.#...
+####.#.##
+.....#...
 """
 
 SOLUTION = """\
-S#***
-*#*#*
-*#*#*
-*#*#*
-***#E
+.Gooo#...
+##.#o###.
+S#.#o....
+o###o####
+ooooo..#.
+##.#.#.#.
+...#.#...
+####.#.##
+.....#...
 """
 
 
@@ -58,4 +66,4 @@ def test_shipped_weights_solve_mazes(programs, tmp_path):
 
 
 def test_command_solves_a_maze(programs, tmp_path):
-    assert SOLUTION in run(programs / "trm", "solve", "-", input=MAZE, cwd=tmp_path)
+    assert run(programs / "trm", "solve", "-", input=MAZE, cwd=tmp_path) == SOLUTION
