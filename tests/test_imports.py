@@ -5,27 +5,28 @@ import sys
 
 from notebooks import ROOT, modules
 
+# Every module but the command, which is a program of its own.
 NAMES = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in modules(ROOT)]
+ALL = ", ".join(name for name in NAMES if name != "trm_course.cli")
 
-# Imported first, so that what is measured afterwards is our own code.
-LIBRARIES = "torch, matplotlib.pyplot, ipywidgets, accelerate, safetensors.torch, huggingface_hub.hub_mixin, tqdm, tyro"
-
-SECONDS = """
-import time, {first}
-started = time.perf_counter()
-import {then}
-print(time.perf_counter() - started)
+SECONDS = f"""
+import time
+started = time.process_time()
+import torch
+between = time.process_time()
+import {ALL}
+print(between - started, time.process_time() - between)
 """
 
-TOUCHED = """
-import sys, {first}
+TOUCHED = f"""
+import sys, torch
 def watch(event, arguments):
     if event.startswith(("socket.", "urllib.", "subprocess.")):
         print(event, arguments)
-    if event == "open" and str(arguments[0]).startswith({root!r}) and ".py" not in str(arguments[0]):
+    if event == "open" and str(arguments[0]).startswith({str(ROOT)!r}) and ".py" not in str(arguments[0]):
         print(event, arguments[0])
 sys.addaudithook(watch)
-import {then}
+import {ALL}
 """
 
 
@@ -34,18 +35,12 @@ def python(program):
     return subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout
 
 
-def fastest(first, then, times=5):
-    """Seconds to import `then` after `first`; the fastest of several, as other programs may be busy."""
-    return min(float(python(SECONDS.format(first=first, then=then))) for _ in range(times))
-
-
-def test_package_adds_little_to_torch():
-    assert fastest("torch", "trm_course") < 0.3
-
-
-def test_modules_add_little_to_their_libraries():
-    assert fastest(LIBRARIES, ", ".join(NAMES)) < 0.3
+def test_all_modules_add_little_to_torch():
+    """At most 0.3 s of computing, or on a slow machine a quarter of what torch takes; most of it is the hub's library."""
+    runs = [map(float, python(SECONDS).split()) for _ in range(5)]
+    torch, ours = map(min, zip(*runs))
+    assert ours < max(0.3, torch / 4), f"torch takes {torch:.2f} s, our modules another {ours:.2f} s"
 
 
 def test_nothing_is_opened_or_downloaded():
-    assert python(TOUCHED.format(first=LIBRARIES, then=", ".join(NAMES), root=str(ROOT))) == ""
+    assert python(TOUCHED) == ""
