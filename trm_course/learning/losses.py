@@ -5,19 +5,18 @@
 # %% auto #0
 __all__ = ['IGNORED', 'stablemax_logs', 'answer_loss', 'exact', 'all_right', 'halt_loss', 'trm_loss']
 
-# %% ../../nbs/13_losses.ipynb #bcac80e2
+# %% ../../nbs/13_losses.ipynb #00000007
 """What a wrong answer costs, cell by cell, and what knowing about it is worth.
 
 Read in this order: `stablemax_logs` turns logits into log probabilities, `answer_loss` averages over the cells of a puzzle,
 `exact` and `all_right` judge the whole answer, `halt_loss` compares that with the network's confidence, and `trm_loss` adds up."""
 
-# %% ../../nbs/13_losses.ipynb #e6296c63
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 
-# %% ../../nbs/13_losses.ipynb #192547c0
+# %% ../../nbs/13_losses.ipynb #0000000e
 IGNORED = -100  # the label of a cell that nobody asks about
 
 
@@ -30,7 +29,7 @@ def stablemax_logs(
     score = torch.where(v >= 0, v + 1, 1 / (1 - v.clamp(max=0)))
     return (score / score.sum(-1, keepdim=True)).log()
 
-# %% ../../nbs/13_losses.ipynb #2155a9b5
+# %% ../../nbs/13_losses.ipynb #00000024
 def answer_loss(
     logits: torch.Tensor,  # (B, L, V)
     labels: torch.Tensor,  # (B, L) int64, IGNORED where no answer is asked for
@@ -42,7 +41,7 @@ def answer_loss(
     right = logs.gather(-1, labels.clamp(min=0)[..., None])[..., 0]  # (B, L)
     return (-(right * asked).sum(1) / asked.sum(1).clamp(min=1)).float()
 
-# %% ../../nbs/13_losses.ipynb #1ab4530e
+# %% ../../nbs/13_losses.ipynb #0000002c
 def exact(
     answers: torch.Tensor,  # (B, L) int64 tokens
     labels: torch.Tensor,  # (B, L) int64, IGNORED where no answer is asked for
@@ -59,7 +58,7 @@ def all_right(
     "`exact` for the most likely answer of each cell: the only success that counts."
     return exact(logits.argmax(-1), labels)
 
-# %% ../../nbs/13_losses.ipynb #85c696e7
+# %% ../../nbs/13_losses.ipynb #00000031
 def halt_loss(
     q: torch.Tensor,  # (B,) logits
     right: torch.Tensor,  # (B,) bool, whether the whole answer was right
@@ -67,7 +66,7 @@ def halt_loss(
     "Binary cross entropy of the confidence against the truth (paper, Figure 3)."
     return F.binary_cross_entropy_with_logits(q.float(), right.float(), reduction="none")
 
-# %% ../../nbs/13_losses.ipynb #6cb5a141
+# %% ../../nbs/13_losses.ipynb #0000003d
 def trm_loss(
     logits: torch.Tensor,  # (B, L, V)
     q: torch.Tensor,  # (B,)

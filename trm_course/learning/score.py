@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['HeldOut', 'held_out', 'Share', 'score', 'score_halting']
 
-# %% ../../nbs/score.ipynb #a0e83a4d
+# %% ../../nbs/score.ipynb #00000003
 """How good is it? Whole answers counted, with the interval that so many puzzles allow.
 
 Read in this order: `held_out` gives the mazes nobody trains on, `Share` a count with its interval, `score` looks after fixed
 numbers of supervision steps, `score_halting` lets each puzzle stop when the network is sure."""
 
-# %% ../../nbs/score.ipynb #1778cba4
 import math
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ import torch
 from .losses import all_right, exact
 from ..puzzles.dataset import Batch, MazeTask
 
-# %% ../../nbs/score.ipynb #44ca1b2b
+# %% ../../nbs/score.ipynb #00000007
 class HeldOut(NamedTuple):
     "Mazes that no training run sees, nor any symmetry of them."
 
@@ -37,7 +36,7 @@ def held_out(
     cut = lambda rows: Batch(*(column[rows] for column in both))
     return HeldOut(cut(slice(1000)), cut(slice(1000, None)), both)
 
-# %% ../../nbs/score.ipynb #0e954ea6
+# %% ../../nbs/score.ipynb #00000011
 class Share(NamedTuple):
     "So many of so many, as a share with its 95 % interval."
 
@@ -60,7 +59,7 @@ class Share(NamedTuple):
         low, high = self.interval()
         return f"{100 * self.value:.1f} % ({100 * low:.1f} to {100 * high:.1f}, n={self.of})"
 
-# %% ../../nbs/score.ipynb #5e047719
+# %% ../../nbs/score.ipynb #00000019
 @torch.no_grad()
 def score(
     model,  # a TRM
@@ -79,7 +78,7 @@ def score(
                 right[step] += all_right(logits, part.labels).sum().item()
     return {step: Share(count, len(batch.inputs)) for step, count in right.items()}
 
-# %% ../../nbs/score.ipynb #41f9a904
+# %% ../../nbs/score.ipynb #00000020
 def score_halting(
     model,  # a TRM
     batch: Batch,  # held-out puzzles

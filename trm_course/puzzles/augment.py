@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['symmetry', 'fingerprints', 'distinct']
 
-# %% ../../nbs/symmetries.ipynb #29fe8414
+# %% ../../nbs/symmetries.ipynb #c2
 """The eight symmetries of a square, and how to tell that a puzzle is another one turned or mirrored."""
 
 import numpy as np
 
-# %% ../../nbs/symmetries.ipynb #856ce6c3
+# %% ../../nbs/symmetries.ipynb #c5
 def symmetry(
     grids: np.ndarray,  # (..., S, S)
     number: int,  # 0 to 7: quarter turns (number % 4), then a mirror image for 4 and up
@@ -21,16 +21,16 @@ def symmetry(
     turned = np.rot90(grids, number % 4, (-2, -1))
     return turned[..., ::-1] if number >= 4 else turned
 
-# %% ../../nbs/symmetries.ipynb #8c678967
+# %% ../../nbs/symmetries.ipynb #c15
 def fingerprints(
     grids: np.ndarray,  # (B, S, S) uint8
 ) -> np.ndarray:  # (B,) bytes, equal exactly for grids that are symmetries of each other
     "The smallest of a grid's eight symmetries, written as bytes: the same for all eight."
     eight = np.stack([symmetry(grids, number) for number in range(8)], 1)  # (B, 8, S, S)
-    letters = eight.reshape(len(grids), 8, -1).astype(np.uint8) + 1  # numpy cuts zeros off the end of bytes
-    return np.sort(letters.view(f"S{letters.shape[2]}")[..., 0], axis=1)[:, 0]
+    rows = eight.reshape(len(grids), 8, -1).astype(np.uint8)  # (B, 8, L)
+    return np.sort(rows.view(f"S{rows.shape[2]}")[..., 0], axis=1)[:, 0]
 
-# %% ../../nbs/symmetries.ipynb #eb866743
+# %% ../../nbs/symmetries.ipynb #c19
 def distinct(
     grids: np.ndarray,  # (B, S, S) uint8
     seen: np.ndarray = (),  # fingerprints that are taken already

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Batch', 'as_batch', 'MazeTask', 'MazeStream']
 
-# %% ../../nbs/03_batches.ipynb #a35f738a
+# %% ../../nbs/03_batches.ipynb #c6
 """Puzzles by the batch: endless mazes for training, and held-out ones that are no training maze turned or mirrored."""
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ import torch
 from .augment import distinct, fingerprints
 from .maze import make_mazes
 
-# %% ../../nbs/03_batches.ipynb #1f1cee1d
+# %% ../../nbs/03_batches.ipynb #c32
 class Batch(NamedTuple):
     "Puzzles as a network takes them, one row each."
     inputs: torch.Tensor  # (B, L) int64 tokens of the question
     labels: torch.Tensor  # (B, L) int64 tokens of the answer, -100 where none is asked for
     puzzle_ids: torch.Tensor  # (B,) int64 which task each row belongs to, 0 where there is only one
 
-# %% ../../nbs/03_batches.ipynb #bce47b2e
+# %% ../../nbs/03_batches.ipynb #c33
 def as_batch(
     questions: np.ndarray,  # (B, H, W)
     answers: np.ndarray,  # (B, H, W)
@@ -33,7 +33,7 @@ def as_batch(
     rows = [torch.from_numpy(grids.reshape(len(grids), -1).astype(np.int64)) for grids in (questions, answers)]  # (B, L)
     return Batch(*rows, torch.zeros(len(questions), dtype=torch.int64))
 
-# %% ../../nbs/03_batches.ipynb #f0bed72a
+# %% ../../nbs/03_batches.ipynb #c37
 @dataclass(frozen=True)
 class MazeTask:
     "What kind of maze to make; the fields are those of `make_mazes`."
@@ -57,7 +57,7 @@ class MazeTask:
         raise ValueError(f"count: found {count}, but among {len(questions)} {self.kind} mazes of {self.size}x{self.size} "
                          f"only {len(keep)} differ by more than a symmetry; ask for at most {len(keep)}")
 
-# %% ../../nbs/03_batches.ipynb #a4285489
+# %% ../../nbs/03_batches.ipynb #c46
 def _chunk(task, seed, count, taken):
     "`count` mazes as a Batch, and the positions (at most count,) of those that are not taken. Raises ValueError where all are."
     questions, answers = task.make(count, seed)
@@ -67,7 +67,7 @@ def _chunk(task, seed, count, taken):
                          "expected some that are not; hold out fewer, or make the mazes larger")
     return as_batch(questions, answers), fresh
 
-# %% ../../nbs/03_batches.ipynb #6c6b8188
+# %% ../../nbs/03_batches.ipynb #c47
 class MazeStream:
     """An endless, repeatable row of training mazes that leaves out every symmetry of a held-out maze. Where it stands is one
     number, `position`: set it, and the same mazes come again. It counts the mazes made so far, shown or left out. `chunk`

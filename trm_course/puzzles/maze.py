@@ -6,7 +6,7 @@
 __all__ = ['EMPTY', 'WALL', 'START', 'END', 'PATH', 'MOVES', 'draw_maze', 'draw', 'waves', 'flood', 'shortest_path',
            'carve_depth_first', 'carve_prim', 'open_loops', 'last_wave', 'place_ends', 'make_mazes']
 
-# %% ../../nbs/01_maze.ipynb #4d90e583
+# %% ../../nbs/01_maze.ipynb #c6
 """Mazes, made and solved a whole batch at a time.
 
 A maze is a grid of five kinds of cell: empty, wall, start, end and, in the solution only, path. There is no outer wall:
@@ -19,14 +19,14 @@ from itertools import zip_longest
 
 import numpy as np
 
-# %% ../../nbs/01_maze.ipynb #65925003
+# %% ../../nbs/01_maze.ipynb #c8
 EMPTY, WALL, START, END, PATH = range(5)
 
-# %% ../../nbs/01_maze.ipynb #5db42921
+# %% ../../nbs/01_maze.ipynb #c11
 _COLOURS = ("#FFFFFF", "#5B6570", "#0072B2", "#D55E00", "#F6DC9A", "#CC79A7")  # empty, wall, start, end, path, any other
 _SIGNS = {START: ("S", "white"), END: ("E", "white"), PATH: ("•", "black"), 5: ("?", "black")}
 
-# %% ../../nbs/01_maze.ipynb #ea2e63d2
+# %% ../../nbs/01_maze.ipynb #c12
 def draw_maze(axes, grid: np.ndarray) -> None:
     "Draws one grid (H, W) of tokens into matplotlib axes, cell (0, 0) at the top left."
     from matplotlib.colors import ListedColormap
@@ -39,7 +39,7 @@ def draw_maze(axes, grid: np.ndarray) -> None:
         for row, column in np.argwhere(grid == token):
             axes.text(column + 0.5, row + 0.52, sign, color=colour, fontsize=0.75 * cell, ha="center", va="center")
 
-# %% ../../nbs/01_maze.ipynb #32ef431f
+# %% ../../nbs/01_maze.ipynb #c14
 def _as_grids(
     mazes,  # (H, W), (B, H, W), rows of tokens (L,) or (B, L), or a list of these; numpy or torch
 ) -> list[np.ndarray]:  # one (H, W) grid each
@@ -53,7 +53,7 @@ def _as_grids(
         raise ValueError(f"a row of {len(mazes)} tokens is no square grid; give it its shape with reshape")
     return list(mazes.reshape(-1, *((side, side) if row else mazes.shape[-2:])))
 
-# %% ../../nbs/01_maze.ipynb #bc5707e4
+# %% ../../nbs/01_maze.ipynb #c15
 def draw(
     mazes,  # one or several mazes, solutions or answers: (H, W), (B, H, W), rows of tokens (L,) or (B, L), or a list of these
     titles: list[str] | None = None,
@@ -73,7 +73,7 @@ def draw(
     plt.close(figure)  # so that a notebook shows it once
     return figure
 
-# %% ../../nbs/01_maze.ipynb #ddf76572
+# %% ../../nbs/01_maze.ipynb #c28
 def waves(
     dry: np.ndarray,  # (H, W, ...) where water may go: bool, or uint8 with eight mazes in the bits of a byte
     wave: np.ndarray,  # (H, W, ...) where it starts, same type
@@ -89,14 +89,14 @@ def waves(
         spread[:, :-1] |= wave[:, 1:]
         wave = spread & dry
 
-# %% ../../nbs/01_maze.ipynb #bc043f0f
+# %% ../../nbs/01_maze.ipynb #c32
 def _batch_last(
     masks: np.ndarray,  # (B, H, W)
 ) -> np.ndarray:  # (H, W, B)
     "The same cell of all mazes side by side in memory, so that a whole batch moves at once."
     return np.ascontiguousarray(np.moveaxis(masks, 0, -1))
 
-# %% ../../nbs/01_maze.ipynb #64382a42
+# %% ../../nbs/01_maze.ipynb #c33
 def flood(
     open_cells: np.ndarray,  # (B, H, W) bool, True where one may walk
     sources: np.ndarray,  # (B, H, W) bool, True where the water starts
@@ -107,10 +107,10 @@ def flood(
         distance[wave] = steps
     return np.moveaxis(distance, -1, 0)  # (B, H, W)
 
-# %% ../../nbs/01_maze.ipynb #9a8326b0
+# %% ../../nbs/01_maze.ipynb #c41
 MOVES = ((1, 0), (0, -1), (0, 1), (-1, 0))  # down, left, right, up: the first that leads closer wins
 
-# %% ../../nbs/01_maze.ipynb #fe72e7e6
+# %% ../../nbs/01_maze.ipynb #c47
 def _expect_one(mazes, token, name):
     "Raises ValueError unless each maze (B, H, W) holds the token exactly once."
     counts = (mazes == token).sum((1, 2))
@@ -118,7 +118,7 @@ def _expect_one(mazes, token, name):
         maze = (counts != 1).argmax()
         raise ValueError(f"maze {maze}: found {counts[maze]} {name} cells, expected exactly one")
 
-# %% ../../nbs/01_maze.ipynb #7fb9599e
+# %% ../../nbs/01_maze.ipynb #c48
 def shortest_path(
     mazes: np.ndarray,  # (B, H, W) int, each with one start and one end, without path cells
 ) -> np.ndarray:  # (B, H, W), the same with the cells between start and end set to PATH
@@ -141,7 +141,7 @@ def shortest_path(
         cells[maze, here] = PATH
     return solved[:, 1:-1, 1:-1].copy()
 
-# %% ../../nbs/01_maze.ipynb #00aea156
+# %% ../../nbs/01_maze.ipynb #c55
 def carve_depth_first(
     count: int,
     size: int,  # cells on a side
@@ -166,7 +166,7 @@ def carve_depth_first(
         here = there
     return grids[:, 2:-2, 2:-2].copy()
 
-# %% ../../nbs/01_maze.ipynb #5ca930b5
+# %% ../../nbs/01_maze.ipynb #c57
 def carve_prim(
     count: int,
     size: int,  # cells on a side
@@ -186,7 +186,7 @@ def carve_prim(
         cells[maze[:, None], pair] = EMPTY
     return cells.reshape(count, size, size)
 
-# %% ../../nbs/01_maze.ipynb #dd5db1e1
+# %% ../../nbs/01_maze.ipynb #c68
 def open_loops(
     grids: np.ndarray,  # (B, S, S) perfect mazes
     chance: float,  # how likely each wall between two rooms is opened
@@ -198,15 +198,16 @@ def open_loops(
         doors[random.random(doors.shape) < chance] = EMPTY
     return grids
 
-# %% ../../nbs/01_maze.ipynb #08cce650
+# %% ../../nbs/01_maze.ipynb #c72
 def _one_of(
     masks: np.ndarray,  # (B, H, W) bool
     random: np.random.Generator,
-) -> np.ndarray:  # (B, H, W) bool, one of the marked cells of each mask
+) -> np.ndarray:  # (B, H, W) bool
+    "One of the marked cells of each mask, all equally likely; none where none is marked."
     wish = random.random(masks.shape) * masks
     return masks & (wish == wish.max((1, 2), keepdims=True))
 
-# %% ../../nbs/01_maze.ipynb #a20f0c22
+# %% ../../nbs/01_maze.ipynb #c76
 def last_wave(
     open_cells: np.ndarray,  # (B, H, W) bool
     sources: np.ndarray,  # (B, H, W) bool
@@ -221,7 +222,7 @@ def last_wave(
     last = np.unpackbits(last, axis=-1, count=len(open_cells)).view(bool)  # (H, W, B)
     return steps[: len(open_cells)], np.moveaxis(last, -1, 0)
 
-# %% ../../nbs/01_maze.ipynb #d8d7e517
+# %% ../../nbs/01_maze.ipynb #c79
 def place_ends(
     grids: np.ndarray,  # (B, H, W) of empty cells and walls
     least: int,  # the shortest path from start to end takes at least so many steps
@@ -238,7 +239,7 @@ def place_ends(
     end = _one_of(flood(grids == EMPTY, start) >= least, random)
     return np.where(start, START, np.where(end, END, grids)).astype(np.uint8)
 
-# %% ../../nbs/01_maze.ipynb #f87f06b3
+# %% ../../nbs/01_maze.ipynb #c82
 def _carve(kind, count, size, random, walls, chance):
     "Grids of empty cells and walls, (count, size, size) uint8."
     if kind == "scattered":
@@ -249,7 +250,7 @@ def _carve(kind, count, size, random, walls, chance):
     random.shuffle(grids)
     return open_loops(grids, chance, random) if kind == "loops" else grids
 
-# %% ../../nbs/01_maze.ipynb #04aa9c39
+# %% ../../nbs/01_maze.ipynb #c83
 def _expect_possible(kind, size, least, walls):
     "Raises ValueError for what `make_mazes` cannot make."
     if kind not in ("perfect", "loops", "scattered"):
@@ -261,7 +262,7 @@ def _expect_possible(kind, size, least, walls):
     if not 0 <= walls[0] <= walls[1] <= 0.5:
         raise ValueError(f"walls: found {walls}, expected two shares in order between 0 and 0.5")
 
-# %% ../../nbs/01_maze.ipynb #2d2229a0
+# %% ../../nbs/01_maze.ipynb #c84
 def make_mazes(
     kind: str,  # "perfect" (one path), "loops" (several), or "scattered" (walls anywhere, as in Maze-Hard)
     count: int,

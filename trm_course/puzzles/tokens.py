@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MAZE', 'MAZE_HARD', 'MazeError', 'Vocabulary', 'convert', 'read_maze', 'to_square']
 
-# %% ../../nbs/02_tokens.ipynb #1ad7ae5b
+# %% ../../nbs/02_tokens.ipynb #c6
 """Puzzles as text and as tokens: the numbers that a network reads.
 
 A `Vocabulary` says which number stands for what, one for each task: `MAZE` for the mazes of this course, `MAZE_HARD` for
@@ -18,11 +18,11 @@ import numpy as np
 
 from .maze import END, PATH, START, WALL, flood
 
-# %% ../../nbs/02_tokens.ipynb #cf3593b4
+# %% ../../nbs/02_tokens.ipynb #c28
 class MazeError(ValueError):
     "What is wrong with a maze that was given, in one sentence."
 
-# %% ../../nbs/02_tokens.ipynb #b6ad2a18
+# %% ../../nbs/02_tokens.ipynb #c30
 def _rows(text, name):
     "The lines of the text, one for each row. Raises MazeError where they differ in length."
     lines = text.strip("\r\n").splitlines()
@@ -32,7 +32,7 @@ def _rows(text, name):
                             f"expected {len(lines[0])} as in row 1; make all rows equally long")
     return lines
 
-# %% ../../nbs/02_tokens.ipynb #26033359
+# %% ../../nbs/02_tokens.ipynb #c31
 def _known(grid, names):
     "The grid (H, W) as numpy array. Raises ValueError for a number that is no token."
     grid = np.asarray(grid)
@@ -43,7 +43,7 @@ def _known(grid, names):
                          f"expected 0 to {len(names) - 1} ({', '.join(names)}); use the vocabulary the grid was made with")
     return grid
 
-# %% ../../nbs/02_tokens.ipynb #6dd3a42a
+# %% ../../nbs/02_tokens.ipynb #c32
 @dataclass(frozen=True)
 class Vocabulary:
     "Which number stands for what: token t is called `names[t]` and read from any sign in `signs[t]`; the first is written."
@@ -70,13 +70,13 @@ class Vocabulary:
         "The grid (H, W) of tokens, numpy or torch, as text. Raises ValueError for a number that is no token."
         return "\n".join("".join(self.signs[token][0] for token in row) for row in _known(grid, self.names))
 
-# %% ../../nbs/02_tokens.ipynb #79f8f671
+# %% ../../nbs/02_tokens.ipynb #c34
 MAZE = Vocabulary(("empty", "wall", "start", "end", "path"), (". ", "#", "S", "GE", "o"))
 
-# %% ../../nbs/02_tokens.ipynb #d3ba5095
+# %% ../../nbs/02_tokens.ipynb #c44
 MAZE_HARD = Vocabulary(("pad", "wall", "empty", "start", "end", "path"), ("_", "#", " .", "S", "G", "o"))
 
-# %% ../../nbs/02_tokens.ipynb #de0e2151
+# %% ../../nbs/02_tokens.ipynb #c45
 def convert(
     grid: np.ndarray,  # (H, W) tokens of `source`, numpy or torch
     source: Vocabulary,
@@ -91,7 +91,7 @@ def convert(
     table = np.array([target.names.index(name) if name in target.names else 0 for name in source.names], np.uint8)
     return table[grid]
 
-# %% ../../nbs/02_tokens.ipynb #7cc3c947
+# %% ../../nbs/02_tokens.ipynb #c53
 def _the_one(grid, token, name):
     "Row and column of the only cell with this token. Raises MazeError where there is none, or a second."
     cells, what, sign = np.argwhere(grid == token), MAZE.names[token], MAZE.signs[token][0]
@@ -102,7 +102,7 @@ def _the_one(grid, token, name):
         raise MazeError(f"{name}, row {row}, column {column}: found a second {what}, expected one; leave one '{sign}' and make the others '.'")
     return cells[0]
 
-# %% ../../nbs/02_tokens.ipynb #b0e01edb
+# %% ../../nbs/02_tokens.ipynb #c54
 def read_maze(
     text: str,  # one line for each row: '.' or ' ' empty, '#' wall, 'S' start, 'G' or 'E' end
     name: str = "maze",  # what to call it in an error, for example the file
@@ -119,7 +119,7 @@ def read_maze(
                         f"column {start[1] + 1}, expected an open way; turn a wall between them into '.'")
     return grid
 
-# %% ../../nbs/02_tokens.ipynb #dee20392
+# %% ../../nbs/02_tokens.ipynb #c66
 def to_square(
     grid: np.ndarray,  # (H, W)
 ) -> np.ndarray:  # (S, S) with S the longer side
