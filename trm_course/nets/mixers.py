@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AttentionMixer', 'MLPMixer', 'ConvMixer']
 
-# %% ../../nbs/06_mixers.ipynb #f8414407
+# %% ../../nbs/06_mixers.ipynb #518e401d
 """Three ways for tokens to exchange what they know, all of them (B, L, D) -> (B, L, D).
 
 `AttentionMixer` lets every token ask every other one. `MLPMixer` has a fixed wire between every two places of one grid.
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from .embed import truncated_normal
 from .layers import Attention, SwiGLU
 
-# %% ../../nbs/06_mixers.ipynb #a4b4deb8
+# %% ../../nbs/06_mixers.ipynb #372058e6
 class AttentionMixer(nn.Module):
     "All tokens look at all others, wherever they are. The mixer of the paper's networks for mazes and ARC (section 4.5)."
 
@@ -45,7 +45,7 @@ class AttentionMixer(nn.Module):
         "Mixes the tokens."
         return self.attention(h, self.angles)
 
-# %% ../../nbs/06_mixers.ipynb #2fff1d1c
+# %% ../../nbs/06_mixers.ipynb #e1199caa
 class MLPMixer(nn.Module):
     "A SwiGLU over the tokens of each channel: the paper's attention-free variant (section 4.5). It fits one length L only."
 
@@ -70,7 +70,7 @@ class MLPMixer(nn.Module):
                              "use a network made for that size, or mixer='conv'")
         return self.over_tokens(h.transpose(1, 2)).transpose(1, 2)
 
-# %% ../../nbs/06_mixers.ipynb #6e64dbb1
+# %% ../../nbs/06_mixers.ipynb #65d97784
 class ConvMixer(nn.Module):
     """Each cell of a square grid hears its eight neighbours: a dense 3x3 convolution, the same rule everywhere and for any size.
     Outside of the grid all is zero. Not in the paper: it is what lets mazes be learnt on a laptop."""
