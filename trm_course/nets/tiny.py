@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Block', 'TRMConfig', 'make_mixer', 'TinyNet']
 
-# %% ../../nbs/07_tiny_net.ipynb #9a7d115a
+# %% ../../nbs/07_tiny_net.ipynb #e54f2a1c
 """One step of thought: the tiny network that a TRM applies again and again, (B, L, D) -> (B, L, D).
 
 `TRMConfig` holds every choice and refuses those that do not fit together. A `Block` mixes the tokens and then thinks about
@@ -22,7 +22,7 @@ from .embed import rope_angles, rope_angles_2d
 from .layers import SwiGLU, rms_norm
 from .mixers import AttentionMixer, ConvMixer, MLPMixer
 
-# %% ../../nbs/07_tiny_net.ipynb #ad025856
+# %% ../../nbs/07_tiny_net.ipynb #aec561e7
 class Block(nn.Module):
     "Mix the tokens, then think about each alone; after each the sum is normalised again (post-norm, as in the official layers)."
 
@@ -44,7 +44,7 @@ class Block(nn.Module):
         h = rms_norm(h + self.mixer(h), self.mixer.norm_dim)
         return rms_norm(h + self.mlp(h))
 
-# %% ../../nbs/07_tiny_net.ipynb #eb47f32a
+# %% ../../nbs/07_tiny_net.ipynb #ec7cdad5
 def _rules(c: "TRMConfig"):  # yields pairs: what must hold, and the sentence for when it does not; each may rely on those before it
     for name in ("vocabulary", "width", "layers", "multiple", "heads", "n", "T"):
         yield getattr(c, name) >= 1, f"{name}: found {getattr(c, name)}, expected at least 1"
@@ -53,7 +53,7 @@ def _rules(c: "TRMConfig"):  # yields pairs: what must hold, and the sentence fo
     yield (c.positions in ("rope", "rope_2d", "learned", "none"),
            f"positions: found {c.positions!r}, expected 'rope', 'rope_2d', 'learned' or 'none'")
 
-# %% ../../nbs/07_tiny_net.ipynb #a895a2d3
+# %% ../../nbs/07_tiny_net.ipynb #02cbaab5
 def _size_rules(c: "TRMConfig"):  # the same for the number of tokens
     yield (c.mixer == "conv" or c.length is not None,
            f"length: found None, but mixer={c.mixer!r} works for one number of cells; say which")
@@ -67,7 +67,7 @@ def _size_rules(c: "TRMConfig"):  # the same for the number of tokens
     yield (bool(c.puzzles) == bool(c.prefix),
            f"prefix: found {c.prefix} with {c.puzzles} puzzles; a puzzle table needs prefix tokens and they need it")
 
-# %% ../../nbs/07_tiny_net.ipynb #d322e654
+# %% ../../nbs/07_tiny_net.ipynb #883d7443
 def _head_rules(c: "TRMConfig"):  # the same for attention
     yield c.width % c.heads == 0, f"heads: found {c.heads}, which does not divide the width {c.width}"
     shared = c.heads if c.key_value_heads is None else c.key_value_heads
@@ -79,7 +79,7 @@ def _head_rules(c: "TRMConfig"):  # the same for attention
         yield (c.positions != "rope_2d" or math.isqrt(c.length) ** 2 == c.length,
                f"length: found {c.length}, but positions='rope_2d' needs a square grid")
 
-# %% ../../nbs/07_tiny_net.ipynb #ff740173
+# %% ../../nbs/07_tiny_net.ipynb #e2530a35
 @dataclass(frozen=True)
 class TRMConfig:
     "Everything that decides what a TRM is. The defaults are the paper's; raises ValueError for what does not fit together."
@@ -105,7 +105,7 @@ class TRMConfig:
                 if not holds:
                     raise ValueError(sentence)
 
-# %% ../../nbs/07_tiny_net.ipynb #8c7dd556
+# %% ../../nbs/07_tiny_net.ipynb #b305864c
 def make_mixer(
     config: TRMConfig,
 ) -> nn.Module:  # (B, prefix + L, D) -> the same
@@ -123,7 +123,7 @@ def make_mixer(
         angles = torch.cat([angles.new_zeros(config.prefix, channels // 2), angles])  # the prefix is nowhere on the grid
     return AttentionMixer(config.width, config.heads, config.key_value_heads, angles)
 
-# %% ../../nbs/07_tiny_net.ipynb #b21469a1
+# %% ../../nbs/07_tiny_net.ipynb #006b5e32
 class TinyNet(nn.Module):
     "A few blocks, used for every z update and every y update alike (paper, section 4.3: a single network)."
 
