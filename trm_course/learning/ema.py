@@ -29,7 +29,7 @@ def _swap(
 
 # %% ../../nbs/14_ema.ipynb #00000025
 class EMA:
-    """The exponential moving average of some parameters, moved after every optimizer step (paper, on stability; official models/ema.py). It
+    """The exponential moving average of some parameters, moved after every optimizer step (paper, section 4.7; official models/ema.py). It
     starts warm, so that the random start is soon forgotten. Puzzle tables stay out, as in the official code: do not pass them."""
 
     def __init__(

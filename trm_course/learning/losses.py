@@ -63,7 +63,7 @@ def halt_loss(
     q: torch.Tensor,  # (B,) logits
     right: torch.Tensor,  # (B,) bool, whether the whole answer was right
 ) -> torch.Tensor:  # (B,) float32
-    "Binary cross entropy of the confidence against the truth (paper, Figure 3)."
+    "Binary cross entropy of the confidence against the truth (paper, section 4.6)."
     return F.binary_cross_entropy_with_logits(q.float(), right.float(), reduction="none")
 
 # %% ../../nbs/13_losses.ipynb #0000003d

@@ -86,11 +86,9 @@ class _Refilled(_Slots):
         longer = torch.randint(2, max(self.N_sup, 2) + 1, (count,), generator=self.random)
         return torch.where(explores, longer, 1)
 
-# %% ../../nbs/11_deep_supervision.ipynb #ae07f25d
-class Carry(_Refilled):
-    """The conveyor of the official code (trm.py, pretrain.py): each slot has its own puzzle, state and count of steps. A puzzle whose
-    answer is sure enough, or that has had N_sup steps, makes room for the next of the stream; the others go on. One `step` should be
-    one update of the weights. Raises ValueError when N_sup is below 1."""
+# %% ../../nbs/11_deep_supervision.ipynb #2688ff4b
+class _Conveyor(_Refilled):
+    "Slots that are thought about together."
 
     def step(
         self,
@@ -105,6 +103,12 @@ class Carry(_Refilled):
         sure = (q.detach() > self.enough).cpu()
         self.halted = (sure & (self.steps >= self.least)) | (self.steps >= self.N_sup)
         return logits, q, self.batch.labels
+
+# %% ../../nbs/11_deep_supervision.ipynb #47b368d5
+class Carry(_Conveyor):
+    """The conveyor of the official code (trm.py, pretrain.py): each slot has its own puzzle, state and count of steps. A puzzle whose
+    answer is sure enough, or that has had N_sup steps, makes room for the next of the stream; the others go on. One `step` should be
+    one update of the weights. Raises ValueError when N_sup is below 1."""
 
     def state_dict(self) -> dict:
         "Everything needed to go on from here, after at least one step, as tensors and plain numbers."
