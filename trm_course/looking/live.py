@@ -36,7 +36,7 @@ def draw_solved(
     axis.set(ylim=(-4, 104), xlim=(0, None), xlabel=f"{unit} of training", ylabel="unseen mazes solved, %")
     axis.legend(fontsize=8, loc="lower right" if times[-1] and solved[0] < 50 else "best")
 
-# %% ../../nbs/live.ipynb #45cefea6
+# %% ../../nbs/live.ipynb #24fb96ff
 def draw_thinking(
     axes,  # of matplotlib, one for each of `steps`
     network,  # a TRM
@@ -51,7 +51,8 @@ def draw_thinking(
         wrong = answers[step - 1] != label.cpu()
         draw_maze(axis, answers[step - 1].reshape(side, side).numpy())
         rows, columns = np.nonzero(wrong.reshape(side, side).numpy())
-        axis.plot(columns + 0.5, rows + 0.5, "x", color="#D55E00", markersize=7, markeredgewidth=2)
+        for colour, size, edge in (("white", 9, 4), ("#D55E00", 7, 2)):  # a white border, so that it shows on every cell
+            axis.plot(columns + 0.5, rows + 0.5, "x", color=colour, markersize=size, markeredgewidth=edge)
         count = wrong.sum().item()
         result = f"✗ {count} {'cell' if count == 1 else 'cells'} wrong" if count else "✓ solved"
         axis.set_title(f"{step} {'step' if step == 1 else 'steps'}: {result}", fontsize=8)

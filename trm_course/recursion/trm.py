@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WEIGHTS', 'State', 'Unrolled', 'write_whole', 'TRM', 'shipped', 'best_device']
 
-# %% ../../nbs/12_trm.ipynb #582dc48a
+# %% ../../nbs/12_trm.ipynb #104ee70e
 """The Tiny Recursive Model, whole: it reads a question, thinks, answers, and knows when to stop.
 
 `TRM` grows class by class, each adding one ability to the one before: `_Parts` has the weights, `_Reader` reads the question,
@@ -17,6 +17,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-import trm_course
 from ..nets.embed import LearnedPositions, PuzzleTable, TokenEmbedding, truncated_normal
 from ..nets.layers import Linear
 from ..nets.tiny import TinyNet, TRMConfig
@@ -160,7 +160,7 @@ class _Unroller(_Thinker):
             kept.append((logits, q, *state))
         return Unrolled(*(torch.stack(column) for column in zip(*kept)))
 
-# %% ../../nbs/12_trm.ipynb #d5881be7
+# %% ../../nbs/12_trm.ipynb #36ff4bce
 class _Solver(_Unroller):
     "Makes as many supervision steps as each puzzle needs."
 
@@ -176,13 +176,12 @@ class _Solver(_Unroller):
         Raises ValueError for a question it cannot take."""
         _expect_readable(self, inputs, max_steps)
         enough, rows = to_logit(threshold), torch.arange(len(inputs), device=inputs.device)  # rows: who is still thinking
-        answers, steps, confidence = torch.empty_like(inputs), torch.full_like(rows, max_steps), torch.empty_like(rows, dtype=torch.float32)
+        answers, steps, confidence = torch.empty_like(inputs), torch.empty_like(rows), torch.empty_like(rows, dtype=torch.float32)
         x, state = self.read(inputs, puzzle_ids), self.start(*inputs.shape)
         for step in range(1, max_steps + 1):
             state, logits, q = self.think(x, state)
-            answers[rows], confidence[rows] = logits.argmax(-1), q.float().sigmoid()
+            answers[rows], steps[rows], confidence[rows] = logits.argmax(-1), step, q.float().sigmoid()
             unsure = ~(q > enough)
-            steps[rows[~unsure]] = step
             rows, x, state = rows[unsure], x[unsure], State(*(part[unsure] for part in state))
             if not len(rows):
                 break
@@ -267,12 +266,12 @@ class TRM(_Solver, PyTorchModelHubMixin):
         "Writes model.safetensors and config.json. A failure leaves the network that was there before."
         _save(self, Path(folder))
 
-# %% ../../nbs/12_trm.ipynb #5fd95c3a
+# %% ../../nbs/12_trm.ipynb #0ef6f90e
 def shipped(
     name: str,  # such as "maze-small"
 ) -> Path:
     "The folder of weights that come with the course. Raises ValueError for a name that does not exist."
-    package = Path(trm_course.__file__).parent
+    package = Path(str(files("trm_course")))
     folder = next((place for place in (package / "data" / "weights", package.parent / "data" / "weights") if place.is_dir()), package)
     if not name or not (folder / name).is_dir():
         known = ", ".join(sorted(config.parent.name for config in folder.glob("*/config.json"))) or "none"
