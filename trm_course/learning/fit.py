@@ -91,26 +91,27 @@ class Learner(Run):
         self.seconds += time.perf_counter() - began
         return measured
 
-# %% ../../nbs/16_training.ipynb #efc0b55d
+# %% ../../nbs/16_training.ipynb #c81a8a72
 def whole_state(run: Run) -> dict:
     "Everything that an update reads or changes: with it, and the recipe, a run goes on as if it had never stopped."
+    recipe = json.loads(json.dumps(asdict(run.recipe)))  # its tuples become lists, as they come back from a file
     return dict(
-        recipe=asdict(run.recipe), updates=run.updates, seconds=run.seconds, log=run.log, network=run.network.state_dict(),
+        recipe=recipe, updates=run.updates, seconds=run.seconds, log=run.log, network=run.network.state_dict(),
         optimizer=run.optimizer.state_dict(), ema=run.ema.state_dict(),
         carries=[carry.state_dict() if carry.batch is not None else None for carry in run.carries])  # None: not used yet
 
-# %% ../../nbs/16_training.ipynb #369bcdf2
+# %% ../../nbs/16_training.ipynb #4f590efa
 def put_back(
     run: Run,
     saved: dict,  # from `whole_state`
     path: Path,  # where it came from, for errors
 ):
     "Goes on from a saved state. Raises CheckpointError where it belongs to another recipe, and then changes nothing."
-    if missing := whole_state(run).keys() - saved.keys():
+    mine = whole_state(run)
+    if missing := mine.keys() - saved.keys():
         raise CheckpointError(f"checkpoint: {path} holds no {min(missing)}, so it is not from a training run; choose another folder")
-    mine = json.loads(json.dumps(asdict(run.recipe)))  # tuples become lists, as in the file
-    for field in mine.keys() - {"minutes", "updates"}:
-        if mine[field] != saved["recipe"].get(field):
+    for field, value in mine["recipe"].items():
+        if field not in ("minutes", "updates") and value != saved["recipe"].get(field):
             raise CheckpointError(f"checkpoint: {path} belongs to a recipe with another {field}; choose another folder, or start anew")
     run.network.load_state_dict(saved["network"])
     run.optimizer.load_state_dict(saved["optimizer"])
