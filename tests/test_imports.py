@@ -23,7 +23,7 @@ import sys, torch
 def watch(event, arguments):
     if event.startswith(("socket.", "urllib.", "subprocess.")):
         print(event, arguments)
-    if event == "open" and str(arguments[0]).startswith({str(ROOT)!r}) and ".py" not in str(arguments[0]):
+    if event == "open" and str(arguments[0]).startswith({str(ROOT)!r}) and not any(part in str(arguments[0]) for part in (".py", "site-packages")):
         print(event, arguments[0])
 sys.addaudithook(watch)
 import {ALL}
