@@ -32,7 +32,7 @@ def test_every_score_on_the_page_is_in_the_results(page):
     assert not set(written) - measured
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row["weights"] == "maze-small" and row["size"] <= 15 and row["steps"] == 16],
+@pytest.mark.parametrize("row", [row for row in ROWS if row["weights"] == "maze-small" and row["size"] <= 15 and row["steps"] == 16 and not row["threshold"]],
                          ids=lambda row: f"{row['kind']}-{row['size']}")
 def test_scores_can_be_measured_again(row):
     """100 of the 1,000 mazes: the interval of this smaller sample must hold the published score."""
