@@ -12,7 +12,7 @@ from trm_course.puzzles.dataset import MazeTask
 from trm_course.recursion.trm import TRM, shipped
 
 assert "site-packages" in trm_course.__file__
-mazes = MazeTask("perfect", size=9).held_out(20)
+mazes = MazeTask("perfect", size=7).held_out(20)
 answers, steps, confidence = TRM.from_pretrained(shipped("maze-small")).predict(mazes.inputs)
 print((answers == mazes.labels).all(1).sum().item())
 """
