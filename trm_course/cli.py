@@ -17,7 +17,7 @@ import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads leave the processor to others; read when torch is imported
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # threads wait for each other a moment, then leave the processor to others
 
 import tyro
 from tyro.conf import Positional
