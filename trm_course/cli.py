@@ -11,7 +11,7 @@ __all__ = ['app', 'train', 'load', 'evaluate', 'read_text', 'is_shortest', 'solv
 Each subcommand is a function whose arguments are its options and whose docstring is its help. `main` runs them and turns bad input
 into one sentence and exit code 2."""
 
-# %% ../nbs/command.ipynb #fb4da731
+# %% ../nbs/command.ipynb #68ab6468
 import dataclasses
 import os
 import sys
@@ -51,11 +51,11 @@ def train(
     fit(dataclasses.replace(find_recipe(recipe), **changes), folder, every=every, fresh=fresh)
     print(f"The weights are in {folder}. Test them:  trm eval {folder}")
 
-# %% ../nbs/command.ipynb #1691bc94
+# %% ../nbs/command.ipynb #aa692b6a
 def load(weights: str):
     "A network by the name of shipped weights, by folder, or from the hub, on the fastest device. Raises ValueError where there is none."
     folder = Path(weights)
-    if "/" in weights and not folder.is_dir() and (folder.is_absolute() or Path(folder.parts[0]).exists()):
+    if "/" in weights and not folder.is_dir() and folder.parent.is_dir():
         raise ValueError(f"weights: {weights} is not a folder here; give the folder that `trm train` wrote, or a name such as maze-small")
     from trm_course.recursion.trm import TRM, best_device, shipped
 
@@ -114,7 +114,7 @@ def read_text(file: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: cannot be read as text ({type(error).__name__}); give a text file, or - for the input") from error
 
-# %% ../nbs/command.ipynb #eb40da82
+# %% ../nbs/command.ipynb #ec2f42de
 def is_shortest(
     maze,  # (H, W) numpy, tokens of `MAZE`
     answer,  # (H, W) the same with a path
@@ -126,7 +126,7 @@ def is_shortest(
     if ((answer != maze) & ~(marked & (maze == EMPTY))).any():
         return False
     walk, shortest = (flood(way[None], start[None])[0][end].item() for way in (marked | start | end, maze != WALL))
-    return walk == shortest == marked.sum() + 1
+    return walk == shortest == int(marked.sum()) + 1
 
 # %% ../nbs/command.ipynb #686f7823
 @app.command

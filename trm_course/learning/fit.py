@@ -144,17 +144,20 @@ class Trainer(Learner):
         "Goes on from a saved point. Raises CheckpointError for a file that is missing, damaged or of another recipe."
         put_back(self, load_checkpoint(path), path)
 
-# %% ../../nbs/16_training.ipynb #34c89a18
+# %% ../../nbs/16_training.ipynb #8a0b85c2
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
 
 
 def _begin(recipe: Recipe, folder: Path | None, fresh: bool) -> Trainer:
-    "A new trainer, or one that goes on from the checkpoint in the folder. Raises CheckpointError for a bad one."
-    trainer = Trainer(recipe)
+    "A new trainer, or one that goes on from the checkpoint in the folder. Raises CheckpointError for a bad checkpoint or folder."
     if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not fresh and (folder / CHECKPOINT).exists():
-            trainer.load(folder / CHECKPOINT)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"folder: {folder} cannot be made ({error.strerror}); choose another one") from error
+    trainer = Trainer(recipe)
+    if folder and not fresh and (folder / CHECKPOINT).exists():
+        trainer.load(folder / CHECKPOINT)
     return trainer
 
 # %% ../../nbs/16_training.ipynb #d31af4d0

@@ -1,0 +1,247 @@
+"""The `trm` command as a process: what it prints, how it ends, and that no accident spoils a training run."""
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from test_wheel import MAZE, SOLUTION
+
+from trm_course.learning.checkpoint import load_checkpoint
+from trm_course.learning.recipes import LAPTOP
+from trm_course.puzzles.tokens import read_maze
+from trm_course.recursion.trm import TRM
+
+PROGRAM = [sys.executable, "-c", "import sys; from trm_course.cli import main; sys.exit(main())"]
+WIDE = "S.......\n######.#\n.....#..\n.###.##.\n...#...G\n"
+TALL = "\n".join(map("".join, zip(*WIDE.split()))) + "\n"
+
+
+def trm(*arguments, cwd, **options):
+    """The finished process of a command line."""
+    return subprocess.run([*PROGRAM, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120, **options)
+
+
+def complaint(done):
+    """The one sentence of a command that refuses its input; checks that it says nothing else."""
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("trm: ") and done.stderr.count("\n") == 1 and done.stderr.endswith("\n")
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """A folder of weights that have learnt nothing."""
+    folder = tmp_path_factory.mktemp("weights") / "untrained"
+    torch.manual_seed(0)
+    TRM(LAPTOP).save_pretrained(folder)
+    return folder
+
+
+# Solving
+
+@pytest.mark.parametrize("given", ["file", "input"])
+def test_solves_a_maze(given, tmp_path):
+    (tmp_path / "maze.txt").write_text(MAZE)
+    done = trm("solve", "maze.txt", cwd=tmp_path) if given == "file" else trm("solve", "-", cwd=tmp_path, input=MAZE)
+    assert (done.returncode, done.stdout) == (0, SOLUTION)
+    assert done.stderr.startswith("A shortest path, after ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("maze", [WIDE, TALL], ids=["wide", "tall"])
+def test_solves_a_rectangular_maze(maze, tmp_path):
+    done = trm("solve", "-", cwd=tmp_path, input=maze)
+    assert done.returncode == 0
+    assert done.stdout.replace("o", ".") == maze != done.stdout
+
+
+def test_a_wrong_answer_ends_with_one(untrained, tmp_path):
+    done = trm("solve", "-", "--weights", untrained, cwd=tmp_path, input=WIDE)
+    assert done.returncode == 1
+    assert [len(line) for line in done.stdout.splitlines()] == [8] * 5
+    assert done.stderr.startswith("Not a shortest path") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["", "train", "eval", "solve"])
+def test_help_teaches_by_example(command, tmp_path):
+    done = trm(*command.split(), "--help", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Example: trm {command}" in done.stdout
+
+
+# Bad input: how each case is made, and words that its sentence must hold.
+
+MAZES = {
+    "ragged": ("S..\n.G\n", "row 2, column 3"),
+    "unknown character": ("S.?\n..G\n", "row 1, column 3: found '?'"),
+    "no start": ("...\n..G\n", "found no start"),
+    "two starts": ("S.S\n..G\n", "found a second start"),
+    "no goal": ("S..\n...\n", "found no end"),
+    "two goals": ("S.G\n..G\n", "found a second end"),
+    "unreachable goal": ("S#.\n##.\n..G\n", "no path leads to"),
+    "solved already": ("Soo\n.oG\n", "found a path cell"),
+    "nothing": ("", "expected at least two"),
+}
+
+
+@pytest.mark.parametrize("text, words", MAZES.values(), ids=MAZES)
+def test_refuses_a_bad_maze(text, words, tmp_path):
+    (tmp_path / "maze.txt").write_text(text)
+    said = complaint(trm("solve", "maze.txt", cwd=tmp_path))
+    assert "maze.txt" in said and words in said
+
+
+LINES = {
+    "missing file": ("solve nowhere.txt", "nowhere.txt: cannot be read"),
+    "folder as file": ("solve .", ".: cannot be read"),
+    "no text": ("solve binary", "binary: cannot be read as text"),
+    "threshold 0": ("solve maze.txt --threshold 0", "threshold: found 0"),
+    "threshold 1": ("solve maze.txt --threshold 1", "threshold: found 1"),
+    "no step": ("solve maze.txt --max-steps 0", "steps: found 0"),
+    "unknown weights": ("solve maze.txt --weights maze-huge", "'maze-huge'"),
+    "weights that are not there": ("solve maze.txt --weights ./nothing", "nothing is not a folder"),
+    "unknown recipe": ("train maze-10", "found 'maze-10', expected one of: maze-9"),
+    "no time": ("train maze-9 --minutes 0", "minutes: found 0"),
+    "a file as folder": ("train maze-9 --minutes 1 --out maze.txt", "maze.txt cannot be made"),
+    "unknown kind": ("eval --kind round", "kind: found 'round'"),
+    "size too small": ("eval --size 2", "size: found 2"),
+    "no mazes": ("eval --count 0", "count: found 0"),
+    "step 0": ("eval --steps 0 4", "steps: found 0"),
+}
+
+
+@pytest.mark.parametrize("line, words", LINES.values(), ids=LINES)
+def test_refuses_bad_arguments(line, words, tmp_path):
+    (tmp_path / "maze.txt").write_text(MAZE)
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    assert words in complaint(trm(*line.split(), cwd=tmp_path))
+
+
+def remove(name):
+    return lambda folder: (folder / name).unlink()
+
+
+def cut(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def replace_by_letter(folder):
+    (folder / "model.safetensors").write_text("a letter to my aunt")
+
+
+def describe_another(**changes):
+    def write(folder):
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return write
+
+
+def save_another(**changes):
+    return lambda folder: TRM(replace(LAPTOP, **changes)).save_pretrained(folder)
+
+
+FOLDERS = {
+    "no weights": (remove("model.safetensors"), "model.safetensors is missing"),
+    "no config": (remove("config.json"), "config.json is missing"),
+    "truncated weights": (cut, "truncated"),
+    "foreign weights": (replace_by_letter, "no safetensors file"),
+    "weights of another network": (describe_another(width=32), "does not fit"),
+    "config of something else": (describe_another(hidden_size=768), "config.json"),
+    "n = 0": (describe_another(n=0), "n: found 0"),
+    "another size": (save_another(mixer="mlp", length=25), "found 81 cells"),
+    "another vocabulary": (save_another(vocabulary=3), "found token 3"),
+}
+
+
+@pytest.mark.parametrize("spoil, words", FOLDERS.values(), ids=FOLDERS)
+def test_refuses_bad_weights(spoil, words, tmp_path):
+    TRM(LAPTOP).save_pretrained(tmp_path / "weights")
+    spoil(tmp_path / "weights")
+    assert words in complaint(trm("solve", "-", "--weights", "weights", cwd=tmp_path, input=MAZE))
+
+
+# Training, and accidents
+
+def start_training(folder, **options):
+    """A process that trains for long and saves after every update or so, with its first save made."""
+    options = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)} | options  # a background job may ignore it
+    command = [*PROGRAM, "train", "maze-9", "--minutes", "9", "--every", "0.1", "--out", folder]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    until = time.monotonic() + 90
+    while not (folder / "log.jsonl").exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    return process
+
+
+def go_on(folder, seconds=0.3, **options):
+    """Trains for a little longer than the checkpoint in the folder."""
+    minutes = (load_checkpoint(folder / "checkpoint.safetensors")["seconds"] + seconds) / 60
+    return trm("train", "maze-9", "--minutes", minutes, "--out", folder, cwd=folder, **options)
+
+
+@pytest.mark.parametrize("how, code", [(signal.SIGKILL, -9), (signal.SIGINT, 130)], ids=["kill -9", "Ctrl-C"])
+def test_goes_on_where_it_was_stopped(how, code, tmp_path):
+    process = start_training(tmp_path)
+    process.send_signal(how)
+    said, beside = process.communicate(timeout=60)
+    assert (process.returncode, said) == (code, "")
+    if how == signal.SIGINT:
+        *_, sentence = beside.strip().splitlines()
+        assert sentence.startswith("trm: stopped; ") and "start it again to go on" in sentence
+        assert "Traceback" not in beside
+    kept = load_checkpoint(tmp_path / "checkpoint.safetensors")
+    done = go_on(tmp_path)
+    assert done.returncode == 0 and "trm eval" in done.stdout
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rows[: len(kept["log"])] == kept["log"] and len(rows) > len(kept["log"])
+    assert rows[-1]["update"] > kept["updates"] == kept["log"][-1]["update"]
+    assert not [path for path in tmp_path.iterdir() if "unfinished" in path.name]
+    TRM.from_pretrained(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a short training run."""
+    folder = tmp_path_factory.mktemp("run")
+    assert trm("train", "maze-9", "--minutes", 0.005, "--out", folder, cwd=folder).returncode == 0
+    return folder
+
+
+def test_a_full_disk_leaves_the_checkpoint_as_it_was(trained):
+    """No file may grow beyond 100 kB here, so that the new checkpoint cannot be written."""
+    path = trained / "checkpoint.safetensors"
+    before = path.read_bytes()
+    assert len(before) > 100_000
+    done = go_on(trained, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)))
+    *_, sentence = done.stderr.strip().splitlines()
+    assert (done.returncode, done.stdout) == (2, "") and "Traceback" not in done.stderr
+    assert sentence.startswith("trm: ") and "could not be written" in sentence
+    assert path.read_bytes() == before
+    assert not [path for path in trained.iterdir() if "unfinished" in path.name]
+
+
+def test_refuses_the_checkpoint_of_another_recipe(trained):
+    assert "another seed" in complaint(trm("train", "maze-9", "--seed", 1, "--out", trained, cwd=trained))
+
+
+def test_refuses_a_truncated_checkpoint(trained, tmp_path):
+    whole = (trained / "checkpoint.safetensors").read_bytes()
+    (tmp_path / "checkpoint.safetensors").write_bytes(whole[: len(whole) // 2])
+    assert "truncated" in complaint(trm("train", "maze-9", "--out", tmp_path, cwd=tmp_path))
+
+
+def test_tests_what_was_trained(trained):
+    done = trm("eval", trained, "--count", 20, "--steps", 1, 2, cwd=trained)
+    assert done.returncode == 0
+    assert done.stdout.startswith("20 unseen perfect 9x9 mazes") and done.stdout.count(", n=20)") == 3
+
+
+def test_the_examples_here_are_mazes():
+    assert read_maze(WIDE).shape == (5, 8) and read_maze(TALL).shape == (8, 5)
