@@ -63,7 +63,7 @@ RECIPES = {
         Recipe(
             "maze-small", "the weights that come with the course: perfect mazes and mazes with loops, 7x7 to 15x15", LAPTOP,
             (MazeTask("perfect", 7), MazeTask("loops", 11), MazeTask("perfect", 15), MazeTask("loops", 15)),
-            minutes=65.0, N_sup=12, exploration=0.2),
+            minutes=80.0, N_sup=16, exploration=0.2, decay=0.4),
     )
 }
 
