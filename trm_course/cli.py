@@ -13,8 +13,12 @@ into one sentence and exit code 2."""
 
 # %% ../nbs/command.ipynb #68ab6468
 import dataclasses
+import json
 import os
+import platform
 import sys
+import time
+from datetime import date
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # threads wait for each other a moment, then leave the processor to others
@@ -73,18 +77,41 @@ def _check_numbers(steps: tuple[int, ...], count: int, threshold: float):
 
 # %% ../nbs/command.ipynb #64cbbd14
 def _report(network, test, steps: tuple[int, ...], threshold: float):
-    "Prints the share of mazes solved after each number of steps, and when halting."
+    "Prints the share of mazes solved after each number of steps, and when halting; gives the same as rows of a table."
     from trm_course.learning.score import score, score_halting
 
     for step, share in score(network, test, steps).items():
         print(f"  after {step:3d} steps  {share}")
+        yield dict(steps=step, threshold=None), share
     share, mean_steps = score_halting(network, test, max(steps), threshold)
     print(f"  halting at {threshold:g}  {share}, {mean_steps:.2f} steps on average")
+    yield dict(steps=round(mean_steps, 2), threshold=threshold), share
+
+# %% ../nbs/command.ipynb #1a9609de
+def _hardware() -> str:
+    "What this machine computes with."
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    listed = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    named = (line.partition(": ")[2] for line in listed if line.startswith("model name"))
+    return f"{torch.get_num_threads()} threads, {next(named, platform.processor() or platform.machine())}"
+
+# %% ../nbs/command.ipynb #446d3b0f
+def _add_rows(out: Path, tested: dict, scores: list, seconds: float):
+    "Adds the scores to a file, one line of JSON each. Raises OSError where it cannot be written."
+    made = dict(seconds=round(seconds, 1), hardware=_hardware(), date=str(date.today()))
+    rows = [tested | how | dict(right=share.count, n=share.of, exact=share.value, interval=[round(end, 4) for end in share.interval()]) | made
+            for how, share in scores]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
 
 # %% ../nbs/command.ipynb #9a87cb5d
 @app.command(name="eval")
 def evaluate(weights: Positional[str] = "maze-small", kind: str = "perfect", size: int = 9, count: int = 1000,
-             steps: tuple[int, ...] = (1, 2, 4, 8, 16), threshold: float = 0.5):
+             steps: tuple[int, ...] = (1, 2, 4, 8, 16), threshold: float = 0.5, out: Path | None = None):
     """Test a network on mazes that no training run has seen: whole solutions that are right, with 95 % intervals.
 
     Example: trm eval maze-small --kind loops --size 15
@@ -96,15 +123,18 @@ def evaluate(weights: Positional[str] = "maze-small", kind: str = "perfect", siz
         count: How many of the 1,000 test mazes.
         steps: Supervision steps after which to look; the last is also the most that halting allows.
         threshold: A maze halts once the network is surer than this of its answer.
+        out: A file to which the scores are added, one line of JSON each.
     """
     _check_numbers(steps, count, threshold)
     from trm_course.learning.score import held_out
     from trm_course.puzzles.dataset import Batch, MazeTask
 
-    network = load(weights)
+    network, began = load(weights), time.monotonic()
     test = Batch(*(column[:count].to(network.y_start.device) for column in held_out(MazeTask(kind, size)).test))
     print(f"{len(test.inputs)} unseen {kind} {size}x{size} mazes, solved exactly:")
-    _report(network, test, steps, threshold)
+    scores = list(_report(network, test, steps, threshold))
+    if out:
+        _add_rows(out, dict(weights=weights, kind=kind, size=size), scores, time.monotonic() - began)
 
 # %% ../nbs/command.ipynb #ce133ddb
 def read_text(file: str) -> str:
