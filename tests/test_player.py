@@ -138,7 +138,7 @@ def try_everything(page, frame):
     frame.locator("#call").focus()
     assert press(frame, "End") == LAST and "answer" in before and frame.locator("#history").inner_text() != before
     frame.locator("#z").select_option("change")
-    assert "latest update" in frame.locator("#maps figcaption").nth(1).inner_text()
+    assert "powers of 10" in frame.locator("#maps figcaption").nth(1).inner_text()
 
 
 @pytest.mark.parametrize("way", ["file", "http", "notebook"])
