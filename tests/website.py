@@ -4,7 +4,6 @@
 one-sentence complaints, empty when all is well.
 """
 
-import html
 import json
 import os
 import re
@@ -186,7 +185,7 @@ def other_hosts(site):
     """Whatever makes a browser ask another host in order to show a page."""
     complaints = []
     for name, page in pages(site).items():
-        loaded = page.loaded + [address for frame in page.frames for address in Page(html.unescape(frame)).loaded]
+        loaded = page.loaded + [address for frame in page.frames for address in Page(frame).loaded]
         complaints += [f"{name} loads {address} from another host." for address in filter(is_elsewhere, loaded)]
     for sheet in site.rglob("*.css"):
         for address in re.findall(r"(?:@import\s*|url\()[\"']?((?:https?:)?//[^\"')]+)", sheet.read_text()):
@@ -254,11 +253,10 @@ def missing_outputs(site, root=ROOT):
 CHECKS = [broken_links, bad_addresses, bad_pictures, other_hosts, incomplete_pages, wrong_order, missing_outputs]
 
 
-def main():
-    """Build the site into `_docs`; say what is wrong with it."""
-    warnings = build(ROOT)
-    sys.exit("\n".join(warnings) if warnings else None)
+def main(folder=ROOT):
+    """Build the site of a project into its `_docs`; what the builder warns of is an error."""
+    sys.exit("\n".join(build(Path(folder).resolve())) or None)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
