@@ -38,15 +38,40 @@ def build(root):
         path.write_text(plain_math(to_notebooks(path.read_text(), notebooks(root))))
     site = Site(load(processed), quiet=True)
     site.build()
+    search_from_files(processed / "_docs")
     shutil.rmtree(root / "_docs", ignore_errors=True)
     (processed / "_docs").rename(root / "_docs")
     return [warning for warning in site.warnings if "output-file" not in warning and "execute.enabled" not in warning]
 
 
 def to_notebooks(text, paths):
-    """The links that nbdev makes to the published pages, turned into links between the notebooks, which work anywhere."""
+    """The links that nbdev makes to the published pages, turned into links between the notebooks, which work anywhere.
+
+    A method leads to its class, and a private name to its page: only public functions and classes have a place of their own.
+    """
     names = {re.sub(r"^\d+_", "", path.stem): path.name for path in paths}
-    return re.sub(rf"{PUBLISHED}/(\w+)\.html", lambda link: names[link[1]], text)
+    return re.sub(
+        rf"{PUBLISHED}/(\w+)\.html(#[a-z]\w*)?[#.\w]*", lambda link: names[link[1]] + (link[2] or ""), text
+    )
+
+
+FROM_FILES = """if (location.protocol === "file:") {
+  const ask = window.fetch;
+  window.fetch = (address) => !address.endsWith("search.json") ? ask(address) : new Promise((found) => {
+    const script = document.createElement("script");
+    script.src = "site_libs/search.js";
+    script.onload = () => found(new Response(window.searchIndex));
+    document.head.append(script);
+  });
+}
+"""
+
+
+def search_from_files(site):
+    """Make the search work in pages that are opened from a folder, where a browser loads scripts but no data."""
+    (site / "site_libs" / "search.js").write_text(f"window.searchIndex = {json.dumps((site / 'search.json').read_text())};")
+    program = site / "site_libs" / "smalldocs.js"
+    program.write_text(FROM_FILES + program.read_text())
 
 
 SYMBOLS = {r"\times": "×", r"\pi": "π", "-": "−"}
