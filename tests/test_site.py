@@ -228,7 +228,7 @@ def browser():
 def listening(browser, trouble, **options):
     """A new page whose errors, and whose requests to other hosts, are added to `trouble`."""
     page = browser.new_context(**options).new_page()
-    page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
+    page.on("console", lambda message: trouble.append(f"{message.text} {message.location['url']}") if message.type == "error" else None)
     page.on("pageerror", lambda error: trouble.append(str(error)))
     page.on("request", lambda request: trouble.append(request.url) if not request.url.startswith(("file:", "data:", "about:", "blob:", "http://127.0.0.1")) else None)
     return page
@@ -268,7 +268,9 @@ def test_search_dark_mode_and_player(browser, address):
 
     page.goto(f"{address}/08_latent_recursion.html")
     page.wait_for_function("document.documentElement.classList.contains('quarto-dark')")  # the choice is kept
+    page.locator("main iframe").first.scroll_into_view_if_needed()
     player = page.frame_locator("main iframe").first
+    player.get_by_text("recursion 1, call 1").wait_for()  # it plays by itself once it is seen
     player.locator("input[type=range]").focus()
     player.locator("input[type=range]").press("End")
     assert "recursion 3, call 7 of 7" in player.locator("body").inner_text()
