@@ -153,6 +153,11 @@ def pages(site):
     return {path.name: Page(path.read_text()) for path in sorted(site.glob("*.html"))}
 
 
+def lessons(site):
+    """Those pages that are made from a notebook, by the name of their file; the others are pages of their own."""
+    return {name: page for name, page in pages(site).items() if (ROOT / "nbs" / name).with_suffix(".ipynb").is_file()}
+
+
 def is_elsewhere(address):
     """Whether an address is that of another host."""
     return bool(re.match(r"(https?:)?//", address))
@@ -161,7 +166,7 @@ def is_elsewhere(address):
 # Checks
 
 def broken_links(site):
-    """Links to a page, a place in a page or a file of the site that is not there."""
+    """Links to a page, a place in a page or a file of the site that is not there; likewise what a page loads."""
     complaints = []
     for name, page in pages(site).items():
         for link in page.links:
@@ -173,6 +178,9 @@ def broken_links(site):
                 complaints.append(f"{name} links to {link}, but there is no {file}.")
             elif place and place not in pages(site)[file].ids:
                 complaints.append(f"{name} links to {link}, but {file} has no place named {place}.")
+        for address in page.loaded:
+            if not re.match(r"\w+:|//", address) and not (site / unquote(address)).is_file():
+                complaints.append(f"{name} loads {address}, which is not there.")
     return complaints
 
 
@@ -193,16 +201,14 @@ def bad_addresses(site):
     return complaints
 
 
-def bad_pictures(site):
-    """Pictures whose file is missing, and pictures without words."""
-    complaints = []
-    for name, page in pages(site).items():
-        for source, alt in page.pictures:
-            if source and not source.startswith("data:") and not is_elsewhere(source) and not (site / source).is_file():
-                complaints.append(f"{name} shows {source}, which is not there.")
-            if not alt:
-                complaints.append(f"{name} shows a picture ({source[:40]}) without alt text.")
-    return complaints
+def silent_pictures(site):
+    """Pictures that tell nothing to someone who cannot see them."""
+    return [
+        f"{name} shows a picture ({source[:40]}) without alt text."
+        for name, page in pages(site).items()
+        for source, alt in page.pictures
+        if not alt
+    ]
 
 
 def other_hosts(site):
@@ -220,7 +226,7 @@ def other_hosts(site):
 def incomplete_pages(site):
     """Pages without title, sidebar, a picture, or a button that opens this very notebook on Colab."""
     complaints = []
-    for name, page in pages(site).items():
+    for name, page in lessons(site).items():
         has = {
             "a title": page.title.strip(),
             "a sidebar": page.links_in["sidebar"],
@@ -234,7 +240,7 @@ def incomplete_pages(site):
 def wrong_order(site):
     """Pages whose links to the previous and the next page do not follow the sidebar."""
     complaints = []
-    for name, page in pages(site).items():
+    for name, page in lessons(site).items():
         around = [None, *(link.removeprefix("./") for link in page.links_in["sidebar"] if link.endswith(".html")), None]
         if name not in around:
             complaints.append(f"{name} is not in the sidebar.")
@@ -274,7 +280,7 @@ def missing_outputs(site, root=ROOT):
     return complaints
 
 
-CHECKS = [broken_links, bad_addresses, bad_pictures, other_hosts, incomplete_pages, wrong_order, missing_outputs]
+CHECKS = [broken_links, bad_addresses, silent_pictures, other_hosts, incomplete_pages, wrong_order, missing_outputs]
 
 
 def main(folder=ROOT):
