@@ -25,7 +25,7 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from ..nets.embed import LearnedPositions, PuzzleTable, TokenEmbedding, truncated_normal
@@ -228,7 +228,7 @@ def _load(network_class: type, folder: Path) -> "TRM":
     except SafetensorError as error:
         raise ValueError(f"weights: {weights} is truncated or no safetensors file ({error}); copy it again") from error
     except RuntimeError as error:
-        raise ValueError(f"weights: {weights} does not fit its config.json ({str(error).splitlines()[1].strip()})") from error
+        raise ValueError(f"weights: {weights} does not fit its config.json ({str(error).splitlines()[:2][-1].strip()})") from error
     return network.eval()
 
 # %% ../../nbs/12_trm.ipynb #2b5d2955
@@ -239,7 +239,7 @@ def _save(network: "TRM", folder: Path):
 
     def write_both(path):
         path.write_text(config, "utf-8")
-        write_whole(folder / WEIGHTS, lambda path: save_file(weights, path))
+        write_whole(folder / WEIGHTS, lambda path: path.write_bytes(save(weights)))
 
     write_whole(folder / "config.json", write_both)
 
