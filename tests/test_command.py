@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -112,6 +113,7 @@ LINES = {
     "unknown kind": ("eval --kind round", "kind: found 'round'"),
     "size too small": ("eval --size 2", "size: found 2"),
     "no mazes": ("eval --count 0", "count: found 0"),
+    "every 0": ("train maze-9 --minutes 1 --every 0", "every: found 0"),
     "step 0": ("eval --steps 0 4", "steps: found 0"),
 }
 
@@ -169,15 +171,19 @@ def test_refuses_bad_weights(spoil, words, tmp_path):
 
 # Training, and accidents
 
-def start_training(folder, **options):
-    """A process that trains for long and saves after every update or so, with its first save made."""
+@contextmanager
+def training(folder, **options):
+    """A process that trains for long and saves after every update or so, with its first save made. Killed in the end."""
     options = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)} | options  # a background job may ignore it
     command = [*PROGRAM, "train", "maze-9", "--minutes", "9", "--every", "0.1", "--out", folder]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
     until = time.monotonic() + 90
     while not (folder / "log.jsonl").exists() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
-    return process
+    try:
+        yield process
+    finally:
+        process.kill()
 
 
 def go_on(folder, seconds=0.3, **options):
@@ -188,9 +194,9 @@ def go_on(folder, seconds=0.3, **options):
 
 @pytest.mark.parametrize("how, code", [(signal.SIGKILL, -9), (signal.SIGINT, 130)], ids=["kill -9", "Ctrl-C"])
 def test_goes_on_where_it_was_stopped(how, code, tmp_path):
-    process = start_training(tmp_path)
-    process.send_signal(how)
-    said, beside = process.communicate(timeout=60)
+    with training(tmp_path) as process:
+        process.send_signal(how)
+        said, beside = process.communicate(timeout=60)
     assert (process.returncode, said) == (code, "")
     if how == signal.SIGINT:
         *_, sentence = beside.strip().splitlines()
@@ -225,6 +231,17 @@ def test_a_full_disk_leaves_the_checkpoint_as_it_was(trained):
     assert sentence.startswith("trm: ") and "could not be written" in sentence
     assert path.read_bytes() == before
     assert not [path for path in trained.iterdir() if "unfinished" in path.name]
+
+
+def test_a_full_disk_leaves_the_weights_as_they_were(untrained, tmp_path):
+    """The same for the weights: what was there before is still whole, and nothing else lies about."""
+    before = {path.name: path.read_bytes() for path in untrained.iterdir()}
+    program = (f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+               f"from trm_course.recursion.trm import TRM; network = TRM.from_pretrained({str(untrained)!r})\n"
+               f"try: network.save_pretrained({str(untrained)!r})\nexcept OSError as error: print(error.strerror)")
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "File too large\n", done.stderr
+    assert {path.name: path.read_bytes() for path in untrained.iterdir()} == before
 
 
 def test_refuses_the_checkpoint_of_another_recipe(trained):

@@ -19,6 +19,7 @@ import platform
 import sys
 import time
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # threads wait for each other a moment, then leave the processor to others
@@ -99,8 +100,11 @@ def _hardware() -> str:
     return f"{torch.get_num_threads()} threads, {next(named, platform.processor() or platform.machine())}"
 
 # %% ../nbs/command.ipynb #446d3b0f
-def _add_rows(out: Path, tested: dict, scores: list, seconds: float):
+def _add_rows(out: Path, network, tested: dict, scores: list, seconds: float):
     "Adds the scores to a file, one line of JSON each. Raises OSError where it cannot be written."
+    from safetensors.torch import save
+
+    tested = tested | dict(sha256=sha256(save(network.cpu().state_dict())).hexdigest())  # which weights exactly
     made = dict(seconds=round(seconds, 1), hardware=_hardware(), date=str(date.today()))
     rows = [tested | how | dict(right=share.count, n=share.of, exact=share.value, interval=[round(end, 4) for end in share.interval()]) | made
             for how, share in scores]
@@ -134,7 +138,7 @@ def evaluate(weights: Positional[str] = "maze-small", kind: str = "perfect", siz
     print(f"{len(test.inputs)} unseen {kind} {size}x{size} mazes, solved exactly:")
     scores = list(_report(network, test, steps, threshold))
     if out:
-        _add_rows(out, dict(weights=weights, kind=kind, size=size), scores, time.monotonic() - began)
+        _add_rows(out, network, dict(weights=weights, kind=kind, size=size), scores, time.monotonic() - began)
 
 # %% ../nbs/command.ipynb #ce133ddb
 def read_text(file: str) -> str:
