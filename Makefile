@@ -25,8 +25,12 @@ course: $(READY) ## open the course in JupyterLab
 test: $(READY) ## run all tests
 	@$(BIN)/python -m pytest tests
 
-docs: $(READY) ## build the site into _docs
-	@$(BIN)/python tests/website.py
+docs: $(READY) ## build the site into _docs, with Quarto where it is installed, else with smalldocs
+	@if command -v quarto > /dev/null; then \
+		echo "Building the site with Quarto"; $(BIN)/nbdev_docs; \
+	else \
+		echo "Building the site with smalldocs (Quarto is not installed)"; $(BIN)/python tests/website.py; \
+	fi
 	@echo "The site is in _docs/index.html"
 
 notebooks: $(READY) ## run all notebooks and store their outputs; ONE=08 runs only the one whose name begins so
