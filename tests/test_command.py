@@ -69,7 +69,7 @@ def test_a_wrong_answer_ends_with_one(untrained, tmp_path):
     assert done.stderr.startswith("Not a shortest path") and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["", "train", "eval", "solve"])
+@pytest.mark.parametrize("command", ["", "train", "eval", "solve", "export", "export page", "export onnx"])
 def test_help_teaches_by_example(command, tmp_path):
     done = trm(*command.split(), "--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -115,6 +115,11 @@ LINES = {
     "no mazes": ("eval --count 0", "count: found 0"),
     "every 0": ("train maze-9 --minutes 1 --every 0", "every: found 0"),
     "step 0": ("eval --steps 0 4", "steps: found 0"),
+    "page in no folder": ("export page --out nowhere/page.html", "nowhere/page.html cannot be written"),
+    "page onto a folder": ("export page --out folder", "folder cannot be written"),
+    "page of unknown weights": ("export page --weights maze-huge", "'maze-huge'"),
+    "onnx in no folder": ("export onnx --out nowhere/trm.onnx", "nowhere/trm.onnx cannot be written"),
+    "onnx of nothing": ("export onnx --size 0", "size: found 0"),
 }
 
 
@@ -122,6 +127,7 @@ LINES = {
 def test_refuses_bad_arguments(line, words, tmp_path):
     (tmp_path / "maze.txt").write_text(MAZE)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "folder").mkdir()
     assert words in complaint(trm(*line.split(), cwd=tmp_path))
 
 
@@ -167,6 +173,38 @@ def test_refuses_bad_weights(spoil, words, tmp_path):
     TRM(LAPTOP).save_pretrained(tmp_path / "weights")
     spoil(tmp_path / "weights")
     assert words in complaint(trm("solve", "-", "--weights", "weights", cwd=tmp_path, input=MAZE))
+
+
+# Exporting
+
+def test_exports_a_page(tmp_path):
+    done = trm("export", "page", "--weights", "maze-small", "--out", "page.html", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Open it in a browser:  page.html\n", "")
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+
+
+def test_exports_onnx(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    done = trm("export", "onnx", "--out", "trm.onnx", "--size", 5, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Written:  trm.onnx\n", "")
+    onnx.checker.check_model(tmp_path / "trm.onnx")
+
+
+@pytest.mark.parametrize("change, words", [
+    (dict(mixer="attention", length=9, heads=2), "mixer='attention'"),
+    (dict(mixer="mlp", length=9), "mixer='mlp'"),
+], ids=["attention", "mlp"])
+def test_a_page_of_other_networks_is_refused(change, words, tmp_path):
+    save_another(**change)(tmp_path / "weights")
+    said = complaint(trm("export", "page", "--weights", "weights", cwd=tmp_path))
+    assert words in said and "export these weights as onnx" in said
+
+
+def test_names_the_packages_that_are_missing(tmp_path):
+    """Python finds a broken onnxscript here first."""
+    (tmp_path / "onnxscript.py").write_text("raise ImportError")
+    assert "pip install onnx onnxscript" in complaint(trm("export", "onnx", cwd=tmp_path))
 
 
 # Training, and accidents
