@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Experiment']
 
-# %% ../../nbs/experiment.ipynb #00640f0e
+# %% ../../nbs/experiment.ipynb #689c3038
 """A maze, a network and its settings, which can be changed to see what comes of it.
 
 An `Experiment` changes the maze, lets the network think again, says in a sentence what came of it, and draws any call of the net. It grows
@@ -22,7 +22,7 @@ from ..puzzles.tokens import MAZE
 from ..recursion.halt import to_logit
 from ..recursion.trm import TRM
 
-# %% ../../nbs/experiment.ipynb #2ffc20dc
+# %% ../../nbs/experiment.ipynb #df339b3b
 def _distance(open_cells, maze):  # (S, S) bool, (S, S) tokens -> steps from start to end, -1 where no way leads
     return int(flood(open_cells[None], (maze == END)[None])[0][maze == START].item())
 
@@ -43,7 +43,7 @@ def _judge(maze, answer):  # (S, S) tokens each
         return "Its answer is a shortest path, though not the one that our rule picks."
     return f"Its answer is not the shortest path: {wrong.sum()} {'cell is' if wrong.sum() == 1 else 'cells are'} wrong."
 
-# %% ../../nbs/experiment.ipynb #bda67c84
+# %% ../../nbs/experiment.ipynb #600d10cc
 def _heat(states, view):  # (K, L, D), "component 1" or "channel 1" -> (K, L)
     "One number for each cell after each call, a channel or a principal component that all calls share."
     kind, number = view.split()
@@ -54,15 +54,15 @@ def _heat(states, view):  # (K, L, D), "component 1" or "channel 1" -> (K, L)
     direction = torch.linalg.eigh(rows.T @ rows).eigenvectors[:, -int(number)]  # (D,)
     return centred @ (direction * direction[direction.abs().argmax()].sign())
 
-# %% ../../nbs/experiment.ipynb #4d546fca
+# %% ../../nbs/experiment.ipynb #e41257ec
 def _draw_answer(axis, maze, answer):  # (S, S) tokens each
     "The answer, with a cross on every wrong cell where there is a right answer."
     draw_maze(axis, answer)
     wrong = _wrong_cells(maze, answer)
     if wrong is None:
         return axis.set_title("answer (nothing is right)", fontsize=9)
-    for colour, edge in (("white", 4), ("#D55E00", 2)):  # a white border, so that it shows on every cell
-        axis.plot(*np.argwhere(wrong).T[::-1] + 0.5, "x", color=colour, markersize=edge + 4, markeredgewidth=edge)
+    for colour, edge in (("white", 3), ("#D55E00", 1.5)):  # a white border, so that it shows on every cell
+        axis.plot(*np.argwhere(wrong).T[::-1] + 0.5, "x", color=colour, markersize=edge + 50 / len(maze), markeredgewidth=edge)
     axis.set_title(f"answer: ✗ {wrong.sum()} wrong" if wrong.any() else "answer: ✓ right", fontsize=9)
 
 
@@ -83,7 +83,7 @@ def _draw_confidence(axis, trace, call, threshold):
     axis.set(xlim=(0, trace.steps + 0.5), ylim=(-0.06, 1.06), xlabel="supervision step", ylabel="confidence")
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1.1), frameon=False)
 
-# %% ../../nbs/experiment.ipynb #ffdf05ab
+# %% ../../nbs/experiment.ipynb #615d6f5a
 class _Setup:
     "The network, the settings, and the trace of its thinking."
 
@@ -119,7 +119,7 @@ class _Setup:
             self.trace = trace(self.model, **{name: value for name, value in settings.items() if name != "threshold"})
         self.settings = settings
 
-# %% ../../nbs/experiment.ipynb #65c2cead
+# %% ../../nbs/experiment.ipynb #71ebe347
 class _Editor(_Setup):
     "Changes the maze."
 
@@ -150,7 +150,7 @@ class _Editor(_Setup):
         maze[row, column] = EMPTY if maze[row, column] == token else token
         self.change(maze=maze)
 
-# %% ../../nbs/experiment.ipynb #dfbf69d3
+# %% ../../nbs/experiment.ipynb #a68c9279
 class Experiment(_Editor):
     """A network that thinks about a maze, and what came of it. Other settings by `change`, other mazes by `put` and `new_maze`; whatever is
     not possible raises ValueError, in one sentence, and changes nothing."""

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['explore']
 
-# %% ../../nbs/explorer.ipynb #ebb57196
+# %% ../../nbs/explorer.ipynb #1bfb9ce9
 """Buttons and sliders in front of an `Experiment`: draw a maze, turn every knob, and watch a network think.
 
 `explore` makes the widget. `_parts` makes the buttons and sliders, `_arrange` puts them side by side, a `_Screen` shows the experiment on
@@ -24,7 +24,7 @@ from ..puzzles.maze import EMPTY, END, START, WALL
 from ..puzzles.tokens import MAZE
 from ..recursion.trm import TRM
 
-# %% ../../nbs/explorer.ipynb #3b560a3a
+# %% ../../nbs/explorer.ipynb #a4cfc12e
 def _parts(experiment):  # -> a namespace of widgets
     import ipywidgets as widgets
 
@@ -47,7 +47,7 @@ def _parts(experiment):  # -> a namespace of widgets
         view=widgets.Dropdown(options=experiment.views, description="y and z"),
         said=widgets.HTML(), picture=widgets.Image(format="png", layout=widgets.Layout(max_width="100%")), where=widgets.HTML())
 
-# %% ../../nbs/explorer.ipynb #d0b0d3cd
+# %% ../../nbs/explorer.ipynb #fb6bbe92
 def _arrange(parts):  # -> a widget that holds them all
     from ipywidgets import HTML, HBox, Layout, VBox, jslink
 
@@ -57,7 +57,7 @@ def _arrange(parts):  # -> a widget that holds them all
                  layout=Layout(flex="1 1 480px", min_width="0"))
     return HBox([left, right], layout=Layout(flex_flow="row wrap", grid_gap="0 16px"))
 
-# %% ../../nbs/explorer.ipynb #3438fcf9
+# %% ../../nbs/explorer.ipynb #93ca60fc
 _LOOKS = {EMPTY: (" ", "#FFFFFF", "black"), WALL: ("#", "#5B6570", "white"), START: ("S", "#0072B2", "white"), END: ("E", "#D55E00", "white")}
 
 
@@ -65,7 +65,7 @@ def _fill(grid, side, press):  # a widget; cells on a side; called with row and 
     "Puts a button for every cell into the grid."
     from ipywidgets import Button, Layout
 
-    length = f"{min(48, 330 // side)}px"
+    length = f"{min(48, max(28, 330 // side))}px"
     layout = Layout(width=length, height=length, padding="0", margin="0", border="1px solid #D0D4D8")
     grid.layout.grid_template_columns, grid.layout.margin = f"repeat({side}, {length})", "6px 0 10px"
     cells = [Button(layout=layout) for _ in range(side**2)]
@@ -73,7 +73,7 @@ def _fill(grid, side, press):  # a widget; cells on a side; called with row and 
         cell.on_click(lambda _, place=divmod(number, side): press(*place))
     grid.children = cells
 
-# %% ../../nbs/explorer.ipynb #5bcaa8da
+# %% ../../nbs/explorer.ipynb #a4a17014
 class _Screen:
     "Shows an experiment. `box` is the widget that holds everything."
 
@@ -106,7 +106,7 @@ class _Screen:
         self.parts.picture.value = stream.getvalue()
         self.parts.where.value = f'<div style="line-height: 1.5">{self.experiment.place(call)}</div>'
 
-# %% ../../nbs/explorer.ipynb #0c644c4e
+# %% ../../nbs/explorer.ipynb #1ef3e4a7
 class _Panel(_Screen):
     "Does what the buttons and sliders ask for."
 
@@ -136,7 +136,7 @@ class _Panel(_Screen):
             _fill(parts.grid, side, lambda row, column: self._attempt(self.experiment.put, parts.tool.value, row, column))
         self._renew()
 
-# %% ../../nbs/explorer.ipynb #3e802d95
+# %% ../../nbs/explorer.ipynb #7acdd90f
 def explore(
     model: TRM,  # for mazes
     maze: np.ndarray | None = None,  # (S, S) tokens, S from 5 to 15; a random one if not given
