@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Experiment']
 
-# %% ../../nbs/experiment.ipynb #689c3038
+# %% ../../nbs/experiment.ipynb #06547e76
 """A maze, a network and its settings, which can be changed to see what comes of it.
 
 An `Experiment` changes the maze, lets the network think again, says in a sentence what came of it, and draws any call of the net. It grows
@@ -14,76 +14,46 @@ class by class: `_Setup` holds the settings and thinks, `_Editor` changes the ma
 import math
 
 import numpy as np
-import torch
 
+from .player import _draw_answer, _draw_states, _views
 from .trace import trace
-from ..puzzles.maze import EMPTY, END, PATH, START, WALL, _expect_one, draw_maze, flood, make_mazes, shortest_path
+from ..puzzles.maze import EMPTY, END, PATH, START, WALL, _expect_one, flood, make_mazes, shortest_path
 from ..puzzles.tokens import MAZE
 from ..recursion.halt import to_logit
 from ..recursion.trm import TRM
 
-# %% ../../nbs/experiment.ipynb #df339b3b
+# %% ../../nbs/experiment.ipynb #3d8ea58b
 def _distance(open_cells, maze):  # (S, S) bool, (S, S) tokens -> steps from start to end, -1 where no way leads
     return int(flood(open_cells[None], (maze == END)[None])[0][maze == START].item())
 
 
-def _wrong_cells(maze, answer):  # (S, S) tokens each -> (S, S) bool; None where no way leads to the end
-    return answer != shortest_path(maze[None])[0] if _distance(maze != WALL, maze) >= 0 else None
+def _solve(maze):  # (S, S) tokens -> the right answer; None where no way leads to the end
+    return shortest_path(maze[None])[0] if _distance(maze != WALL, maze) >= 0 else None
 
 
 def _judge(maze, answer):  # (S, S) tokens each
     "What an answer is worth, in a sentence."
-    if (wrong := _wrong_cells(maze, answer)) is None:
+    if (right := _solve(maze)) is None:
         return "No way leads from the start to the end, so no answer can be right."
-    if not wrong.any():
+    if not (wrong := (answer != right).sum()):
         return "Its answer is the shortest path."
-    path, shortest = answer == PATH, _distance(maze != WALL, maze)
+    path, shortest = answer == PATH, (right == PATH).sum() + 1
     leads = _distance(path | (maze == START) | (maze == END), maze) == shortest
     if leads and path.sum() == shortest - 1 and np.array_equal(np.where(path, EMPTY, answer), maze):
         return "Its answer is a shortest path, though not the one that our rule picks."
-    return f"Its answer is not the shortest path: {wrong.sum()} {'cell is' if wrong.sum() == 1 else 'cells are'} wrong."
+    return f"Its answer is not the shortest path: {wrong} {'cell is' if wrong == 1 else 'cells are'} wrong."
 
-# %% ../../nbs/experiment.ipynb #600d10cc
-def _heat(states, view):  # (K, L, D), "component 1" or "channel 1" -> (K, L)
-    "One number for each cell after each call, a channel or a principal component that all calls share."
-    kind, number = view.split()
-    if kind == "channel":
-        return states[..., int(number) - 1]
-    centred = states - states.mean((0, 1))
-    rows = centred.flatten(0, 1)  # (K L, D)
-    direction = torch.linalg.eigh(rows.T @ rows).eigenvectors[:, -int(number)]  # (D,)
-    return centred @ (direction * direction[direction.abs().argmax()].sign())
-
-# %% ../../nbs/experiment.ipynb #e41257ec
-def _draw_answer(axis, maze, answer):  # (S, S) tokens each
-    "The answer, with a cross on every wrong cell where there is a right answer."
-    draw_maze(axis, answer)
-    wrong = _wrong_cells(maze, answer)
-    if wrong is None:
-        return axis.set_title("answer (nothing is right)", fontsize=9)
-    for colour, edge in (("white", 3), ("#D55E00", 1.5)):  # a white border, so that it shows on every cell
-        axis.plot(*np.argwhere(wrong).T[::-1] + 0.5, "x", color=colour, markersize=edge + 50 / len(maze), markeredgewidth=edge)
-    axis.set_title(f"answer: ✗ {wrong.sum()} wrong" if wrong.any() else "answer: ✓ right", fontsize=9)
-
-
-def _draw_heat(axis, heat, call, title):  # heat (K, L)
-    low, high = heat.quantile(torch.tensor([0.01, 0.99]))
-    side = math.isqrt(heat.shape[1])
-    axis.pcolormesh(heat[call].reshape(side, side), cmap="cividis", vmin=low, vmax=high)
-    axis.set(aspect="equal", xticks=[], yticks=[], ylim=(side, 0))
-    axis.set_title(title, fontsize=9)
-
-
-def _draw_confidence(axis, trace, call, threshold):
+# %% ../../nbs/experiment.ipynb #c87abb69
+def _draw_confidence(axes, trace, call, threshold):
     "The confidence after each supervision step, the threshold, and where the call stands."
     calls = len(trace) // trace.steps
-    axis.plot(range(1, trace.steps + 1), trace.q[calls - 1 :: calls].sigmoid(), "o-", color="#0072B2", markersize=4, label="confidence")
-    axis.axhline(threshold, color="#D55E00", linestyle="--", label="threshold")
-    axis.axvline((call + 1) / calls, color="black", linewidth=1, label="this call")
-    axis.set(xlim=(0, trace.steps + 0.5), ylim=(-0.06, 1.06), xlabel="supervision step", ylabel="confidence")
-    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1.1), frameon=False)
+    axes.plot(range(1, trace.steps + 1), trace.q[calls - 1 :: calls].sigmoid(), "o-", color="#0072B2", markersize=4, label="confidence")
+    axes.axhline(threshold, color="#D55E00", linestyle="--", label="threshold")
+    axes.axvline((call + 1) / calls, color="black", linewidth=1, label="this call")
+    axes.set(xlim=(0, trace.steps + 0.5), ylim=(-0.06, 1.06), yticks=(0, 0.5, 1), xlabel="supervision step", ylabel="confidence")
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1.1), frameon=False)
 
-# %% ../../nbs/experiment.ipynb #615d6f5a
+# %% ../../nbs/experiment.ipynb #862d4e80
 class _Setup:
     "The network, the settings, and the trace of its thinking."
 
@@ -99,7 +69,6 @@ class _Setup:
             maze = make_mazes("perfect", 1, math.isqrt(model.config.length or 81), seed=0)[0][0]
         self.model, self.trace = model, None
         self.settings = dict(maze=None, steps=16, n=model.config.n, T=model.config.T, breaks=(), threshold=0.5)
-        self.views = [f"component {rank}" for rank in (1, 2, 3)] + [f"channel {rank + 1}" for rank in range(model.config.width)]
         self.change(maze=maze, **settings)
 
     def change(
@@ -117,9 +86,10 @@ class _Setup:
         to_logit(settings["threshold"])
         if changes.keys() != {"threshold"}:
             self.trace = trace(self.model, **{name: value for name, value in settings.items() if name != "threshold"})
+            self.views = {of: {name: field for name, _, (field,) in _views((self.trace,), of)} for of in "yz"}  # (K, L) each
         self.settings = settings
 
-# %% ../../nbs/experiment.ipynb #71ebe347
+# %% ../../nbs/experiment.ipynb #32185a7b
 class _Editor(_Setup):
     "Changes the maze."
 
@@ -150,7 +120,7 @@ class _Editor(_Setup):
         maze[row, column] = EMPTY if maze[row, column] == token else token
         self.change(maze=maze)
 
-# %% ../../nbs/experiment.ipynb #a68c9279
+# %% ../../nbs/experiment.ipynb #2a63d04b
 class Experiment(_Editor):
     """A network that thinks about a maze, and what came of it. Other settings by `change`, other mazes by `put` and `new_maze`; whatever is
     not possible raises ValueError, in one sentence, and changes nothing."""
@@ -180,19 +150,20 @@ class Experiment(_Editor):
     def figure(
         self,
         call: int | None = None,  # from 0; the one after which the network stops if not given
-        view: str = "component 1",  # what the heat maps show, one of `views`
+        view: str = "principal component 1",  # what the heat maps show, a key of both `views`
     ):  # a matplotlib Figure
         "The answer, y and z after a call, and the confidence after all steps."
         import matplotlib.pyplot as plt
 
-        if view not in self.views:
-            raise ValueError(f"view: found {view!r}, expected 'component 1' to 'component 3' or 'channel 1' to {self.views[-1]!r}")
+        if view not in self.views["z"]:
+            raise ValueError(f"view: found {view!r}, expected one of {', '.join(map(repr, self.views['z']))}")
         trace, call = self.trace, self.stop if call is None else call
-        figure = plt.figure(figsize=(7.4, 4.2), dpi=90)
+        figure = plt.figure(figsize=(7.4, 4.6), dpi=90)
         plt.close(figure)  # so that a notebook shows it once
-        left, middle, right = (figure.add_axes((0.01 + 0.335 * column, 0.36, 0.31, 0.6)) for column in range(3))
-        _draw_answer(left, trace.maze, trace.answers[call].reshape(trace.maze.shape).numpy())
-        for axis, name, written in ((middle, "y", trace.writes_y[call]), (right, "z", not trace.writes_y[call])):
-            _draw_heat(axis, _heat(getattr(trace, name), view), call, f"{name}, {view}{', just written' if written else ''}")
-        _draw_confidence(figure.add_axes((0.08, 0.11, 0.74, 0.2)), trace, call, self.settings["threshold"])
+        answer, y, z = (figure.add_axes((0.01 + 0.335 * column, 0.38, 0.31, 0.54)) for column in range(3))
+        _draw_answer(answer, _solve(trace.maze), trace, call)
+        answer.set_title("answer, ✗ where wrong", fontsize=9)
+        for axes, of, written in ((y, "y", trace.writes_y[call]), (z, "z", not trace.writes_y[call])):
+            _draw_states([axes], [self.views[of][view]], [call], f"{of}{', just written' if written else ''}\n{view}")
+        _draw_confidence(figure.add_axes((0.08, 0.11, 0.74, 0.18)), trace, call, self.settings["threshold"])
         return figure

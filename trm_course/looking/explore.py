@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['explore']
 
-# %% ../../nbs/explorer.ipynb #1bfb9ce9
+# %% ../../nbs/explorer.ipynb #5d9d5f8a
 """Buttons and sliders in front of an `Experiment`: draw a maze, turn every knob, and watch a network think.
 
 `explore` makes the widget. `_parts` makes the buttons and sliders, `_arrange` puts them side by side, a `_Screen` shows the experiment on
@@ -24,7 +24,7 @@ from ..puzzles.maze import EMPTY, END, START, WALL
 from ..puzzles.tokens import MAZE
 from ..recursion.trm import TRM
 
-# %% ../../nbs/explorer.ipynb #a4cfc12e
+# %% ../../nbs/explorer.ipynb #dd4e9cee
 def _parts(experiment):  # -> a namespace of widgets
     import ipywidgets as widgets
 
@@ -35,7 +35,7 @@ def _parts(experiment):  # -> a namespace of widgets
     threshold = widgets.FloatSlider(value=settings["threshold"], min=0.01, max=0.99, step=0.01, description="threshold", continuous_update=False, **row)
     return SimpleNamespace(
         tool=widgets.ToggleButtons(options=[("# wall", WALL), ("S start", START), ("E end", END)], style={"button_width": "105px"}),
-        grid=widgets.GridBox(),
+        grid=widgets.GridBox(layout=widgets.Layout(margin="6px 0 10px", max_width="100%", overflow="auto")),
         kind=widgets.Dropdown(options=["perfect", "loops", "scattered"], description="kind of maze", **row),
         size=slider(value=len(settings["maze"]), min=5, max=15, description="cells on a side"),
         seed=widgets.BoundedIntText(min=0, max=9999, description="seed", **row),
@@ -44,20 +44,20 @@ def _parts(experiment):  # -> a namespace of widgets
         breaks={name: widgets.Checkbox(name in settings["breaks"], description=text, indent=False, layout=widgets.Layout(width="auto"))
                 for name, text in BREAKS.items()},
         play=widgets.Play(value=1, min=1, interval=300), call=widgets.IntSlider(value=1, min=1, description="call", layout=widgets.Layout(flex="1 1 auto")),
-        view=widgets.Dropdown(options=experiment.views, description="y and z"),
+        view=widgets.Dropdown(options=list(experiment.views["z"]), description="y and z"),
         said=widgets.HTML(), picture=widgets.Image(format="png", layout=widgets.Layout(max_width="100%")), where=widgets.HTML())
 
-# %% ../../nbs/explorer.ipynb #fb6bbe92
+# %% ../../nbs/explorer.ipynb #cfb0bc44
 def _arrange(parts):  # -> a widget that holds them all
     from ipywidgets import HTML, HBox, Layout, VBox, jslink
 
     jslink((parts.play, "value"), (parts.call, "value"))
-    left = VBox([parts.tool, parts.grid, parts.kind, parts.size, parts.seed, parts.another, *parts.settings.values()])
+    left = VBox([parts.tool, parts.grid, parts.kind, parts.size, parts.seed, parts.another, *parts.settings.values()], layout=Layout(max_width="100%"))
     right = VBox([parts.said, parts.picture, HBox([parts.play, parts.call]), parts.where, parts.view, HTML("<b>Break it</b>"), *parts.breaks.values()],
                  layout=Layout(flex="1 1 480px", min_width="0"))
     return HBox([left, right], layout=Layout(flex_flow="row wrap", grid_gap="0 16px"))
 
-# %% ../../nbs/explorer.ipynb #93ca60fc
+# %% ../../nbs/explorer.ipynb #9595fda4
 _LOOKS = {EMPTY: (" ", "#FFFFFF", "black"), WALL: ("#", "#5B6570", "white"), START: ("S", "#0072B2", "white"), END: ("E", "#D55E00", "white")}
 
 
@@ -67,13 +67,13 @@ def _fill(grid, side, press):  # a widget; cells on a side; called with row and 
 
     length = f"{min(48, max(28, 330 // side))}px"
     layout = Layout(width=length, height=length, padding="0", margin="0", border="1px solid #D0D4D8")
-    grid.layout.grid_template_columns, grid.layout.margin = f"repeat({side}, {length})", "6px 0 10px"
+    grid.layout.grid_template_columns = f"repeat({side}, {length})"
     cells = [Button(layout=layout) for _ in range(side**2)]
     for number, cell in enumerate(cells):
         cell.on_click(lambda _, place=divmod(number, side): press(*place))
     grid.children = cells
 
-# %% ../../nbs/explorer.ipynb #a4a17014
+# %% ../../nbs/explorer.ipynb #3e927655
 class _Screen:
     "Shows an experiment. `box` is the widget that holds everything."
 
@@ -106,7 +106,7 @@ class _Screen:
         self.parts.picture.value = stream.getvalue()
         self.parts.where.value = f'<div style="line-height: 1.5">{self.experiment.place(call)}</div>'
 
-# %% ../../nbs/explorer.ipynb #1ef3e4a7
+# %% ../../nbs/explorer.ipynb #b3b9dbba
 class _Panel(_Screen):
     "Does what the buttons and sliders ask for."
 
@@ -136,7 +136,7 @@ class _Panel(_Screen):
             _fill(parts.grid, side, lambda row, column: self._attempt(self.experiment.put, parts.tool.value, row, column))
         self._renew()
 
-# %% ../../nbs/explorer.ipynb #7acdd90f
+# %% ../../nbs/explorer.ipynb #03dbbbec
 def explore(
     model: TRM,  # for mazes
     maze: np.ndarray | None = None,  # (S, S) tokens, S from 5 to 15; a random one if not given
