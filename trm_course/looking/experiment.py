@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Experiment']
 
-# %% ../../nbs/experiment.ipynb #06547e76
+# %% ../../nbs/experiment.ipynb #93005d66
 """A maze, a network and its settings, which can be changed to see what comes of it.
 
 An `Experiment` changes the maze, lets the network think again, says in a sentence what came of it, and draws any call of the net. It grows
@@ -22,7 +22,7 @@ from ..puzzles.tokens import MAZE
 from ..recursion.halt import to_logit
 from ..recursion.trm import TRM
 
-# %% ../../nbs/experiment.ipynb #3d8ea58b
+# %% ../../nbs/experiment.ipynb #97378046
 def _distance(open_cells, maze):  # (S, S) bool, (S, S) tokens -> steps from start to end, -1 where no way leads
     return int(flood(open_cells[None], (maze == END)[None])[0][maze == START].item())
 
@@ -43,7 +43,7 @@ def _judge(maze, answer):  # (S, S) tokens each
         return "Its answer is a shortest path, though not the one that our rule picks."
     return f"Its answer is not the shortest path: {wrong} {'cell is' if wrong == 1 else 'cells are'} wrong."
 
-# %% ../../nbs/experiment.ipynb #c87abb69
+# %% ../../nbs/experiment.ipynb #11af858f
 def _draw_confidence(axes, trace, call, threshold):
     "The confidence after each supervision step, the threshold, and where the call stands."
     calls = len(trace) // trace.steps
@@ -53,7 +53,7 @@ def _draw_confidence(axes, trace, call, threshold):
     axes.set(xlim=(0, trace.steps + 0.5), ylim=(-0.06, 1.06), yticks=(0, 0.5, 1), xlabel="supervision step", ylabel="confidence")
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1.1), frameon=False)
 
-# %% ../../nbs/experiment.ipynb #862d4e80
+# %% ../../nbs/experiment.ipynb #682f918e
 class _Setup:
     "The network, the settings, and the trace of its thinking."
 
@@ -89,7 +89,7 @@ class _Setup:
             self.views = {of: {name: field for name, _, (field,) in _views((self.trace,), of)} for of in "yz"}  # (K, L) each
         self.settings = settings
 
-# %% ../../nbs/experiment.ipynb #32185a7b
+# %% ../../nbs/experiment.ipynb #a2e8497a
 class _Editor(_Setup):
     "Changes the maze."
 
@@ -120,7 +120,7 @@ class _Editor(_Setup):
         maze[row, column] = EMPTY if maze[row, column] == token else token
         self.change(maze=maze)
 
-# %% ../../nbs/experiment.ipynb #2a63d04b
+# %% ../../nbs/experiment.ipynb #49fcd1a3
 class Experiment(_Editor):
     """A network that thinks about a maze, and what came of it. Other settings by `change`, other mazes by `put` and `new_maze`; whatever is
     not possible raises ValueError, in one sentence, and changes nothing."""

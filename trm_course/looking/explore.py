@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['explore']
 
-# %% ../../nbs/explorer.ipynb #5d9d5f8a
+# %% ../../nbs/explorer.ipynb #eb4be99c
 """Buttons and sliders in front of an `Experiment`: draw a maze, turn every knob, and watch a network think.
 
 `explore` makes the widget. `_parts` makes the buttons and sliders, `_arrange` puts them side by side, a `_Screen` shows the experiment on
@@ -24,7 +24,7 @@ from ..puzzles.maze import EMPTY, END, START, WALL
 from ..puzzles.tokens import MAZE
 from ..recursion.trm import TRM
 
-# %% ../../nbs/explorer.ipynb #dd4e9cee
+# %% ../../nbs/explorer.ipynb #41672c74
 def _parts(experiment):  # -> a namespace of widgets
     import ipywidgets as widgets
 
@@ -47,7 +47,7 @@ def _parts(experiment):  # -> a namespace of widgets
         view=widgets.Dropdown(options=list(experiment.views["z"]), description="y and z"),
         said=widgets.HTML(), picture=widgets.Image(format="png", layout=widgets.Layout(max_width="100%")), where=widgets.HTML())
 
-# %% ../../nbs/explorer.ipynb #cfb0bc44
+# %% ../../nbs/explorer.ipynb #a5e95c47
 def _arrange(parts):  # -> a widget that holds them all
     from ipywidgets import HTML, HBox, Layout, VBox, jslink
 
@@ -57,7 +57,7 @@ def _arrange(parts):  # -> a widget that holds them all
                  layout=Layout(flex="1 1 480px", min_width="0"))
     return HBox([left, right], layout=Layout(flex_flow="row wrap", grid_gap="0 16px"))
 
-# %% ../../nbs/explorer.ipynb #9595fda4
+# %% ../../nbs/explorer.ipynb #bae33fcd
 _LOOKS = {EMPTY: (" ", "#FFFFFF", "black"), WALL: ("#", "#5B6570", "white"), START: ("S", "#0072B2", "white"), END: ("E", "#D55E00", "white")}
 
 
@@ -73,7 +73,7 @@ def _fill(grid, side, press):  # a widget; cells on a side; called with row and 
         cell.on_click(lambda _, place=divmod(number, side): press(*place))
     grid.children = cells
 
-# %% ../../nbs/explorer.ipynb #3e927655
+# %% ../../nbs/explorer.ipynb #5ba8acb8
 class _Screen:
     "Shows an experiment. `box` is the widget that holds everything."
 
@@ -106,7 +106,7 @@ class _Screen:
         self.parts.picture.value = stream.getvalue()
         self.parts.where.value = f'<div style="line-height: 1.5">{self.experiment.place(call)}</div>'
 
-# %% ../../nbs/explorer.ipynb #b3b9dbba
+# %% ../../nbs/explorer.ipynb #9ffdf58c
 class _Panel(_Screen):
     "Does what the buttons and sliders ask for."
 
@@ -136,7 +136,7 @@ class _Panel(_Screen):
             _fill(parts.grid, side, lambda row, column: self._attempt(self.experiment.put, parts.tool.value, row, column))
         self._renew()
 
-# %% ../../nbs/explorer.ipynb #03dbbbec
+# %% ../../nbs/explorer.ipynb #1e079ad2
 def explore(
     model: TRM,  # for mazes
     maze: np.ndarray | None = None,  # (S, S) tokens, S from 5 to 15; a random one if not given
