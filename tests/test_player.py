@@ -134,11 +134,13 @@ def try_everything(page, frame):
     assert [frame.locator(name).input_value() for name in ("#row", "#column")] == ["3", "5"]
     frame.locator("#row").fill("7")
     frame.locator("#row").press("Enter")
-    before = frame.locator("#history").inner_text()
+    before, call = frame.locator("#history").inner_text(), now(frame)
+    frame.locator("#row").focus()
+    assert press(frame, "ArrowLeft") == call, "in a field the arrows belong to the field"
     frame.locator("#call").focus()
     assert press(frame, "End") == LAST and "answer" in before and frame.locator("#history").inner_text() != before
     frame.locator("#z").select_option("change")
-    assert "latest update" in frame.locator("#maps figcaption").nth(1).inner_text()
+    assert "powers of 10" in frame.locator("#maps figcaption").nth(1).inner_text()
 
 
 @pytest.mark.parametrize("way", ["file", "http", "notebook"])

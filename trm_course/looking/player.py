@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Player', 'play']
 
-# %% ../../nbs/player.ipynb #35cb99e4
+# %% ../../nbs/player.ipynb #fec9b9ea
 """A player: a network's thoughts about one maze, call by call, to be played, paused and turned by hand.
 
 `play` takes one trace, or two of the same maze, and gives a `Player`, which shows itself in a notebook or writes itself to a file. The
@@ -29,14 +29,14 @@ from .trace import Trace
 from ..puzzles.maze import draw_maze
 from ..recursion.halt import to_logit
 
-# %% ../../nbs/player.ipynb #461c3d79
+# %% ../../nbs/player.ipynb #bc31b67c
 def _last_change(trace: Trace, of: str) -> torch.Tensor:  # (K, L)
     "How far the latest update of y, or of z, has moved each cell; 0 before the first."
     calls = torch.arange(len(trace))
     latest = torch.where(trace.writes_y == (of == "y"), calls, -1).cummax(0).values  # (K,)
     return torch.where(latest[:, None] < 0, 0, trace.change[latest])
 
-# %% ../../nbs/player.ipynb #69198c00
+# %% ../../nbs/player.ipynb #6f072452
 def _views(traces: tuple[Trace, ...], of: str) -> Iterator[tuple[str, str, list[torch.Tensor]]]:  # name, unit, (K, L) for each trace
     "All that the page can draw of y, or of z. The traces are of one model, so that they share directions, channels and scales."
     states = [getattr(trace, of) for trace in traces]  # (K, L, D) each
@@ -48,18 +48,18 @@ def _views(traces: tuple[Trace, ...], of: str) -> Iterator[tuple[str, str, list[
         yield f"principal component {number}", f"{share:.0%} of variance", [(state - middle) @ axes[:, -number] for state in states]
     for number, channel in enumerate(rows.var(0).argsort(descending=True)[:3].tolist(), 1):
         yield f"most varying channel, no. {number}", f"channel {channel}", [state[..., channel] for state in states]
-    yield "change", "length of the latest update", [_last_change(trace, of) for trace in traces]
+    yield "change", "latest update, powers of 10", [_last_change(trace, of).clamp(0.01).log10() for trace in traces]
     yield "length", "the norm makes it √D", [state.norm(dim=-1) for state in states]
     if of == "y":
         yield "uncertainty", "nats (entropy of the answer)", [trace.entropy for trace in traces]
 
-# %% ../../nbs/player.ipynb #eb0aaf6a
+# %% ../../nbs/player.ipynb #5a8d148f
 def _groups(traces: tuple[Trace, ...]) -> list[tuple[Trace, ...]]:
     "Traces of one model together, those of two models apart. Before its first update y is the start that each model has for itself."
     same = len({trace.y[0].numpy().tobytes() for trace in traces}) == 1
     return [traces] if same else [(trace,) for trace in traces]
 
-# %% ../../nbs/player.ipynb #3aa2bb19
+# %% ../../nbs/player.ipynb #a54947f3
 def _packed(arrays: list[np.ndarray]) -> str:  # of (K, L) uint8
     "Arrays as differences from call to call, squeezed, and in letters that HTML can hold."
     steps = b"".join(np.diff(array, axis=0, prepend=np.zeros_like(array[:1])).tobytes() for array in arrays)
@@ -70,23 +70,23 @@ def _scaled(values: torch.Tensor, low: float, high: float) -> np.ndarray:
     "Real values as bytes from 0 for the low end of the scale to 255 for the high one."
     return ((values - low) / max(high - low, 1e-9) * 255).round().to(torch.uint8).numpy()
 
-# %% ../../nbs/player.ipynb #de8672c4
+# %% ../../nbs/player.ipynb #64ae692d
 def _pages_of(traces: tuple[Trace, ...]) -> list[dict]:
     "What the page needs to know of each trace of one model."
     pages = [dict(views=[], arrays=[trace.answers.numpy(), trace.thoughts.numpy()]) for trace in traces]
     for of, (name, unit, values) in ((of, view) for of in "zy" for view in _views(traces, of)):
         low, high = min(value.min().item() for value in values), max(value.max().item() for value in values)
-        low, high = round(0 if name in ("change", "uncertainty") else low, 3), round(high, 3)
+        low, high = round(0 if name == "uncertainty" else low, 3), round(high, 3)
         for page, value in zip(pages, values):
             page["views"].append(dict(of=of, name=name, unit=unit, low=low, high=high))
             page["arrays"].append(_scaled(value, low, high))
     for trace, page in zip(traces, pages):
-        page |= dict(steps=trace.steps, T=trace.T, n=trace.n, gradient="".join("01"[lit] for lit in trace.gradient), q=[round(q, 3) for q in trace.q.tolist()],
-                     moved=[float(f"{change:.3g}") for change in trace.change.mean(1)],
+        page |= dict(steps=trace.steps, T=trace.T, n=trace.n, gradient="".join("01"[lit] for lit in trace.gradient),
+                     q=[round(q, 3) for q in trace.q.tolist()], moved=[float(f"{change:.3g}") for change in trace.change.mean(1)],
                      blob=_packed([array.astype(np.uint8) for array in page.pop("arrays")]))
     return pages
 
-# %% ../../nbs/player.ipynb #f744a3c3
+# %% ../../nbs/player.ipynb #0f8e019a
 def _draw_states(places: list, values: list[torch.Tensor], calls: list[int], title: str):
     "One heat map (L,) for each trace (K, L) after its call, all on one scale."
     low, high = min(value.min() for value in values), max(value.max() for value in values)
@@ -97,7 +97,7 @@ def _draw_states(places: list, values: list[torch.Tensor], calls: list[int], tit
         axes.set_title(title, fontsize=9)
         axes.set_xlabel(f"{low:.1f} (dark) to {high:.1f} (bright)", fontsize=8)
 
-# %% ../../nbs/player.ipynb #81f3947c
+# %% ../../nbs/player.ipynb #6b55971b
 def _draw_curves(confidence, change, player: "Player", call: int):
     "The confidence and the mean change over all calls, with a cursor."
     for trace, name, threshold, (colour, style) in zip(player.traces, player.names, player.thresholds, (("#0072B2", "-"), ("#D55E00", "--"))):
@@ -113,7 +113,7 @@ def _draw_curves(confidence, change, player: "Player", call: int):
     if len(player.traces) > 1:
         confidence.legend(fontsize=7, loc="upper left")
 
-# %% ../../nbs/player.ipynb #6b711183
+# %% ../../nbs/player.ipynb #d3bea7b5
 def _draw_answer(axes, label: np.ndarray | None, trace: Trace, call: int):
     "The answer after a call, with a cross on each cell that differs from the label."
     answer = trace.answers[call].numpy().reshape(trace.maze.shape)
@@ -123,7 +123,7 @@ def _draw_answer(axes, label: np.ndarray | None, trace: Trace, call: int):
         for colour, size, edge in (("white", 8, 4), ("#D55E00", 6, 2)):  # a white border, so that it shows on every cell
             axes.plot(columns + 0.5, rows + 0.5, "x", color=colour, markersize=size, markeredgewidth=edge)
 
-# %% ../../nbs/player.ipynb #3cba56a0
+# %% ../../nbs/player.ipynb #efb4f05b
 def _figure(player: "Player", shown: dict[str, list[torch.Tensor]], call: int):
     "The player after one call, as a matplotlib figure. shown: for z and y the first principal component (K, L) of each trace."
     from matplotlib.figure import Figure
@@ -145,7 +145,7 @@ def _figure(player: "Player", shown: dict[str, list[torch.Tensor]], call: int):
     _draw_curves(*map(figure.add_subplot, places), player, call)
     return figure
 
-# %% ../../nbs/player.ipynb #2f517f86
+# %% ../../nbs/player.ipynb #5c503ccf
 @dataclass(frozen=True, eq=False, repr=False)
 class Player:
     "One or two traces of a maze, to be played. It shows itself in a notebook; `save` writes it to a file. `play` makes it."
@@ -187,8 +187,8 @@ class Player:
         return text
 
     def _repr_html_(self) -> str:
-        poster = self.film(1).url()
-        return framed(self._page(poster), poster, repr(self), width=900, least=590)
+        end = self.film(1)
+        return framed(self._page(end.url()), end.url(), repr(self), width=end.size[0], least=end.size[1])
 
     def save(
         self,
@@ -202,7 +202,7 @@ class Player:
         path.write_text(self.document(), encoding="utf-8")
         return path
 
-# %% ../../nbs/player.ipynb #60899949
+# %% ../../nbs/player.ipynb #ae4a5085
 def play(
     trace: Trace,
     other: Trace | None = None,  # of the same maze, to be compared: another model, another threshold, a broken variant
@@ -214,11 +214,13 @@ def play(
     "Makes a player of one trace, or of two side by side. Raises ValueError for what does not fit together, and for a threshold beyond 0 to 1."
     traces = (trace,) if other is None else (trace, other)
     for found in traces:
-        if not isinstance(found, Trace):
+        if not hasattr(found, "writes_y"):
             raise ValueError(f"trace: found {type(found).__name__}, expected a Trace; make one with looking.trace.trace(model, maze)")
         if not np.array_equal(found.maze, trace.maze):
             raise ValueError(f"other: found a trace of another maze ({len(found.maze)} cells on a side), "
                              f"expected the same as in the first ({len(trace.maze)}); trace both on one maze")
+    if len(names) < len(traces):
+        raise ValueError(f"names: found {len(names)} for {len(traces)} traces, expected one each")
     thresholds = tuple(np.broadcast_to(threshold, len(traces)).tolist())
     for value in thresholds:
         to_logit(value)
