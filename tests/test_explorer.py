@@ -1,0 +1,48 @@
+"""In a real JupyterLab the explorer answers to its slider and to a wall that is drawn."""
+
+import pytest
+from notebooks import ROOT
+from playwright.sync_api import sync_playwright
+from test_course import BROWSER, BROWSER_OPTIONS, CELLS, FIRST, IS_READY, OUTPUT, RUN_ALL, course
+
+PAGE = "nbs/explorer.ipynb"
+
+# The picture of the explorer, apart from those of other cells.
+PICTURE = ".jupyter-widgets.widget-image"
+CHANGED = "before => document.querySelector('.jupyter-widgets.widget-image').src !== before"
+
+
+def changes(page, act):
+    """Do something, and wait until the picture is another one."""
+    before = page.locator(PICTURE).get_attribute("src")
+    act()
+    page.wait_for_function(CHANGED, arg=before, timeout=10_000)
+
+
+@pytest.mark.skipif(not BROWSER, reason="needs chromium or google-chrome")
+def test_slider_and_wall_change_the_picture(tmp_path):
+    OUTPUT.mkdir(exist_ok=True)
+    complaints = []
+    with course(tmp_path) as (address, _), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=BROWSER_OPTIONS)
+        page = browser.new_page(viewport={"width": 1400, "height": 1600})
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(address.replace(FIRST, PAGE))
+        page.wait_for_function(IS_READY, arg=PAGE, timeout=60_000)
+        page.evaluate(RUN_ALL)
+        page.wait_for_function("window.finished", timeout=120_000)
+        cells = [cell for cell in page.evaluate(CELLS) if cell["cell_type"] == "code"]
+        assert not [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
+
+        page.locator(PICTURE).scroll_into_view_if_needed()
+        empty = page.get_by_title(": empty").first
+        name = empty.get_attribute("title")
+        changes(page, empty.click)
+        assert page.get_by_title(name.replace("empty", "wall")).inner_text() == "#"
+
+        handle = page.locator(".widget-hslider:has-text('call') .noUi-handle")
+        handle.focus()
+        changes(page, lambda: page.keyboard.press("ArrowLeft"))
+        page.screenshot(path=OUTPUT / "explorer.png")
+        browser.close()
+    assert not complaints
