@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Player', 'play']
 
-# %% ../../nbs/player.ipynb #e23d68cb
+# %% ../../nbs/player.ipynb #7fc25d1b
 """A player: a network's thoughts about one maze, call by call, to be played, paused and turned by hand.
 
 `play` takes one trace, or two of the same maze, and gives a `Player`, which shows itself in a notebook or writes itself to a file. The
@@ -29,14 +29,14 @@ from .trace import Trace
 from ..puzzles.maze import draw_maze
 from ..recursion.halt import to_logit
 
-# %% ../../nbs/player.ipynb #42c16058
+# %% ../../nbs/player.ipynb #b03f9a25
 def _last_change(trace: Trace, of: str) -> torch.Tensor:  # (K, L)
     "How far the latest update of y, or of z, has moved each cell; 0 before the first."
     calls = torch.arange(len(trace))
     latest = torch.where(trace.writes_y == (of == "y"), calls, -1).cummax(0).values  # (K,)
     return torch.where(latest[:, None] < 0, 0, trace.change[latest])
 
-# %% ../../nbs/player.ipynb #7ac3a0be
+# %% ../../nbs/player.ipynb #ae1903a4
 def _views(traces: tuple[Trace, ...], of: str) -> Iterator[tuple[str, str, list[torch.Tensor]]]:  # name, unit, (K, L) for each trace
     "All that the page can draw of y, or of z. The traces are of one model, so that they share directions, channels and scales."
     states = [getattr(trace, of) for trace in traces]  # (K, L, D) each
@@ -53,13 +53,13 @@ def _views(traces: tuple[Trace, ...], of: str) -> Iterator[tuple[str, str, list[
     if of == "y":
         yield "uncertainty", "nats (entropy of the answer)", [trace.entropy for trace in traces]
 
-# %% ../../nbs/player.ipynb #e6829f6d
+# %% ../../nbs/player.ipynb #f1423324
 def _groups(traces: tuple[Trace, ...]) -> list[tuple[Trace, ...]]:
     "Traces of one model together, those of two models apart. Before its first update y is the start that each model has for itself."
     same = len({trace.y[0].numpy().tobytes() for trace in traces}) == 1
     return [traces] if same else [(trace,) for trace in traces]
 
-# %% ../../nbs/player.ipynb #e5b42cef
+# %% ../../nbs/player.ipynb #1dd1f9cf
 def _packed(arrays: list[np.ndarray]) -> str:  # of (K, L) uint8
     "Arrays as differences from call to call, squeezed, and in letters that HTML can hold."
     steps = b"".join(np.diff(array, axis=0, prepend=np.zeros_like(array[:1])).tobytes() for array in arrays)
@@ -70,7 +70,7 @@ def _scaled(values: torch.Tensor, low: float, high: float) -> np.ndarray:
     "Real values as bytes from 0 for the low end of the scale to 255 for the high one."
     return ((values - low) / max(high - low, 1e-9) * 255).round().to(torch.uint8).numpy()
 
-# %% ../../nbs/player.ipynb #a7e3039f
+# %% ../../nbs/player.ipynb #dc42c1bf
 def _pages_of(traces: tuple[Trace, ...]) -> list[dict]:
     "What the page needs to know of each trace of one model."
     pages = [dict(views=[], arrays=[trace.answers.numpy(), trace.thoughts.numpy()]) for trace in traces]
@@ -86,7 +86,7 @@ def _pages_of(traces: tuple[Trace, ...]) -> list[dict]:
                      blob=_packed([array.astype(np.uint8) for array in page.pop("arrays")]))
     return pages
 
-# %% ../../nbs/player.ipynb #e5c6fba2
+# %% ../../nbs/player.ipynb #6953232d
 def _draw_answer(axes, answer: np.ndarray, label: np.ndarray | None, title: str):
     "An answer (S, S), with a cross on each cell that differs from the label."
     draw_maze(axes, answer)
@@ -105,7 +105,7 @@ def _draw_state(axes, values: torch.Tensor, low: float, high: float, title: str)
     axes.set_title(title, fontsize=8)
     axes.set_xlabel(f"{low:.1f} (dark) to {high:.1f} (bright)", fontsize=7)
 
-# %% ../../nbs/player.ipynb #7428fd15
+# %% ../../nbs/player.ipynb #7330d2a6
 def _picture(player: "Player", calls: list[int]):
     "Answer, z and y as a matplotlib figure: side by side after one call, or below each other with a column for each call."
     from matplotlib.figure import Figure
@@ -124,7 +124,7 @@ def _picture(player: "Player", calls: list[int]):
                 _draw_state(axes, values[row][call], low, high, f"{of}, principal component 1" if one else of)
     return figure
 
-# %% ../../nbs/player.ipynb #c66da9e1
+# %% ../../nbs/player.ipynb #af97cd83
 @dataclass(frozen=True, eq=False, repr=False)
 class Player:
     "One or two traces of a maze, to be played. It shows itself in a notebook; `save` writes it to a file. `play` makes it."
@@ -186,7 +186,7 @@ class Player:
             self.film().save(path, seconds)
         return path
 
-# %% ../../nbs/player.ipynb #d1c0c862
+# %% ../../nbs/player.ipynb #e27c54f1
 def play(
     trace: Trace,
     other: Trace | None = None,  # of the same maze, to be compared: another model, another threshold, a broken variant

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BREAKS', 'Trace', 'trace']
 
-# %% ../../nbs/17_watching.ipynb #0731c051
+# %% ../../nbs/17_watching.ipynb #e121bf4c
 """A trace: everything that a TRM does while it thinks about one maze, call by call.
 
 `trace` lets the real `deep_recursion` run with a recorder in place of the net, and returns a `Trace`: y and z after each of the
@@ -26,7 +26,7 @@ from ..recursion.deep import deep_recursion
 from ..recursion.halt import to_logit
 from ..recursion.trm import TRM, State, _expect_readable
 
-# %% ../../nbs/17_watching.ipynb #3061345e
+# %% ../../nbs/17_watching.ipynb #ba0c1e24
 @dataclass(frozen=True, eq=False, repr=False)
 class _Recorded:
     "What was recorded. The first axis of every tensor counts the K = steps * T * (n + 1) calls of the net; L counts cells, no prefix."
@@ -45,7 +45,7 @@ class _Recorded:
     gradient: torch.Tensor  # (K,) bool, whether the call was recorded for the gradient
     attention: torch.Tensor | None  # (K, layers, L, L) float16, mean over heads; the rest to 1 goes to the prefix; None without attention
 
-# %% ../../nbs/17_watching.ipynb #7850d7b2
+# %% ../../nbs/17_watching.ipynb #0a61d0e8
 class Trace(_Recorded):
     "Everything that happened while a TRM thought about one maze, call by call. `trace` makes it."
 
@@ -72,7 +72,7 @@ class Trace(_Recorded):
         sure = self.q.view(self.steps, -1)[:, -1] > to_logit(threshold)  # (steps,) after each one's last call
         return int(sure.int().argmax()) + 1 if sure.any() else self.steps
 
-# %% ../../nbs/17_watching.ipynb #70a0d02b
+# %% ../../nbs/17_watching.ipynb #8f0acc10
 BREAKS = {
     "no x": "The z update does not see the question: z = net(y + z).",
     "x in y": "The y update sees the question too: y = net(x + y + z).",
@@ -81,7 +81,7 @@ BREAKS = {
     "one latent step": "Only one z update before each y update: n = 1.",
 }
 
-# %% ../../nbs/17_watching.ipynb #c98a8bcf
+# %% ../../nbs/17_watching.ipynb #3931b185
 class _Recorder:
     "Stands in for the net of a deep recursion: passes each sum on to it, and keeps the state that results. Builds in the breaks."
 
@@ -99,7 +99,7 @@ class _Recorder:
         self.states.append(State(new.detach(), z) if writes_y else State(y, new.detach()))
         return new
 
-# %% ../../nbs/17_watching.ipynb #14633702
+# %% ../../nbs/17_watching.ipynb #d8c8affe
 @torch.no_grad()
 def _weights(attention, x, angles):  # (1, L, D) -> (L, L) float16
     "How much each token attends to each other, mean over the heads: what `Attention` computes, but does not give out."
@@ -110,7 +110,7 @@ def _weights(attention, x, angles):  # (1, L, D) -> (L, L) float16
     key = key.repeat_interleave(attention.heads // attention.shared, 1)  # (1, H, L, d)
     return (query @ key.mT / attention.channels**0.5).softmax(-1).mean((0, 1)).half()
 
-# %% ../../nbs/17_watching.ipynb #5d87a5dc
+# %% ../../nbs/17_watching.ipynb #3dbf5a63
 def _one_maze(model, maze, breaks):
     "The maze as the row of tokens (1, L) that the model reads. Raises ValueError for what cannot be traced."
     if not isinstance(model, TRM):
@@ -124,7 +124,7 @@ def _one_maze(model, maze, breaks):
                          "trace one maze at a time, and add walls where it is no square (to_square)")
     return (tokens if tokens.is_floating_point() else tokens.long()).reshape(1, -1)
 
-# %% ../../nbs/17_watching.ipynb #0b95f62f
+# %% ../../nbs/17_watching.ipynb #772c6e24
 @torch.no_grad()
 def _read_out(model, states):
     "What the heads say of each state, as the model's own `think` asks them: the fields of a `Trace` from y to change."
@@ -136,7 +136,7 @@ def _read_out(model, states):
     return dict(y=y[1:], z=z[1:], answers=logits.argmax(-1), thoughts=model.output_head(z[1:]).argmax(-1), q=q,
                 entropy=-(logits.exp() * logits).sum(-1), change=change)
 
-# %% ../../nbs/17_watching.ipynb #0da3b296
+# %% ../../nbs/17_watching.ipynb #cc7dffee
 def trace(
     model: TRM,
     maze: np.ndarray,  # (S, S) tokens, or a row of them (L,) or (1, L); numpy or torch
