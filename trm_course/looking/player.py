@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Player', 'play']
 
-# %% ../../nbs/player.ipynb #fec9b9ea
+# %% ../../nbs/player.ipynb #7fc25d1b
 """A player: a network's thoughts about one maze, call by call, to be played, paused and turned by hand.
 
 `play` takes one trace, or two of the same maze, and gives a `Player`, which shows itself in a notebook or writes itself to a file. The
@@ -29,14 +29,14 @@ from .trace import Trace
 from ..puzzles.maze import draw_maze
 from ..recursion.halt import to_logit
 
-# %% ../../nbs/player.ipynb #bc31b67c
+# %% ../../nbs/player.ipynb #b03f9a25
 def _last_change(trace: Trace, of: str) -> torch.Tensor:  # (K, L)
     "How far the latest update of y, or of z, has moved each cell; 0 before the first."
     calls = torch.arange(len(trace))
     latest = torch.where(trace.writes_y == (of == "y"), calls, -1).cummax(0).values  # (K,)
     return torch.where(latest[:, None] < 0, 0, trace.change[latest])
 
-# %% ../../nbs/player.ipynb #6f072452
+# %% ../../nbs/player.ipynb #ae1903a4
 def _views(traces: tuple[Trace, ...], of: str) -> Iterator[tuple[str, str, list[torch.Tensor]]]:  # name, unit, (K, L) for each trace
     "All that the page can draw of y, or of z. The traces are of one model, so that they share directions, channels and scales."
     states = [getattr(trace, of) for trace in traces]  # (K, L, D) each
@@ -53,13 +53,13 @@ def _views(traces: tuple[Trace, ...], of: str) -> Iterator[tuple[str, str, list[
     if of == "y":
         yield "uncertainty", "nats (entropy of the answer)", [trace.entropy for trace in traces]
 
-# %% ../../nbs/player.ipynb #5a8d148f
+# %% ../../nbs/player.ipynb #f1423324
 def _groups(traces: tuple[Trace, ...]) -> list[tuple[Trace, ...]]:
     "Traces of one model together, those of two models apart. Before its first update y is the start that each model has for itself."
     same = len({trace.y[0].numpy().tobytes() for trace in traces}) == 1
     return [traces] if same else [(trace,) for trace in traces]
 
-# %% ../../nbs/player.ipynb #a54947f3
+# %% ../../nbs/player.ipynb #1dd1f9cf
 def _packed(arrays: list[np.ndarray]) -> str:  # of (K, L) uint8
     "Arrays as differences from call to call, squeezed, and in letters that HTML can hold."
     steps = b"".join(np.diff(array, axis=0, prepend=np.zeros_like(array[:1])).tobytes() for array in arrays)
@@ -70,7 +70,7 @@ def _scaled(values: torch.Tensor, low: float, high: float) -> np.ndarray:
     "Real values as bytes from 0 for the low end of the scale to 255 for the high one."
     return ((values - low) / max(high - low, 1e-9) * 255).round().to(torch.uint8).numpy()
 
-# %% ../../nbs/player.ipynb #64ae692d
+# %% ../../nbs/player.ipynb #dc42c1bf
 def _pages_of(traces: tuple[Trace, ...]) -> list[dict]:
     "What the page needs to know of each trace of one model."
     pages = [dict(views=[], arrays=[trace.answers.numpy(), trace.thoughts.numpy()]) for trace in traces]
@@ -86,66 +86,45 @@ def _pages_of(traces: tuple[Trace, ...]) -> list[dict]:
                      blob=_packed([array.astype(np.uint8) for array in page.pop("arrays")]))
     return pages
 
-# %% ../../nbs/player.ipynb #0f8e019a
-def _draw_states(places: list, values: list[torch.Tensor], calls: list[int], title: str):
-    "One heat map (L,) for each trace (K, L) after its call, all on one scale."
-    low, high = min(value.min() for value in values), max(value.max() for value in values)
-    for axes, value, call in zip(places, values, calls):
-        side = math.isqrt(value.shape[1])
-        axes.pcolormesh(value[call].view(side, side), cmap="cividis", vmin=low, vmax=high)
-        axes.set(aspect="equal", xticks=[], yticks=[], ylim=(side, 0))
-        axes.set_title(title, fontsize=9)
-        axes.set_xlabel(f"{low:.1f} (dark) to {high:.1f} (bright)", fontsize=8)
-
-# %% ../../nbs/player.ipynb #6b55971b
-def _draw_curves(confidence, change, player: "Player", call: int):
-    "The confidence and the mean change over all calls, with a cursor."
-    for trace, name, threshold, (colour, style) in zip(player.traces, player.names, player.thresholds, (("#0072B2", "-"), ("#D55E00", "--"))):
-        confidence.plot(range(1, len(trace) + 1), trace.q.sigmoid(), style, color=colour, label=name)
-        confidence.axhline(threshold, color=colour, linestyle=":", linewidth=1)
-        calls = torch.arange(1, len(trace) + 1)
-        change.plot(calls[~trace.writes_y], trace.change.mean(1)[~trace.writes_y], style, color=colour)
-        change.plot(calls[trace.writes_y], trace.change.mean(1)[trace.writes_y], ".", color=colour)
-    confidence.set(ylim=(-0.04, 1.04), ylabel="confidence", xlabel="call of the net")
-    change.set(yscale="log", ylabel="mean change\nof z (line), y (dots)", xlabel="call of the net")
-    for axes in (confidence, change):
-        axes.axvline(call + 1, color="black", linewidth=1)
-    if len(player.traces) > 1:
-        confidence.legend(fontsize=7, loc="upper left")
-
-# %% ../../nbs/player.ipynb #d3bea7b5
-def _draw_answer(axes, label: np.ndarray | None, trace: Trace, call: int):
-    "The answer after a call, with a cross on each cell that differs from the label."
-    answer = trace.answers[call].numpy().reshape(trace.maze.shape)
+# %% ../../nbs/player.ipynb #6953232d
+def _draw_answer(axes, answer: np.ndarray, label: np.ndarray | None, title: str):
+    "An answer (S, S), with a cross on each cell that differs from the label."
     draw_maze(axes, answer)
+    axes.set_title(title, fontsize=8)
     if label is not None:
         rows, columns = np.nonzero(answer != label)
-        for colour, size, edge in (("white", 8, 4), ("#D55E00", 6, 2)):  # a white border, so that it shows on every cell
+        for colour, size, edge in (("white", 6, 3), ("#D55E00", 5, 1.5)):  # a white border, so that it shows on every cell
             axes.plot(columns + 0.5, rows + 0.5, "x", color=colour, markersize=size, markeredgewidth=edge)
 
-# %% ../../nbs/player.ipynb #efb4f05b
-def _figure(player: "Player", shown: dict[str, list[torch.Tensor]], call: int):
-    "The player after one call, as a matplotlib figure. shown: for z and y the first principal component (K, L) of each trace."
+
+def _draw_state(axes, values: torch.Tensor, low: float, high: float, title: str):
+    "One value (L,) of the state of each cell, as a heat map."
+    side = math.isqrt(len(values))
+    axes.pcolormesh(values.view(side, side), cmap="cividis", vmin=low, vmax=high)
+    axes.set(aspect="equal", xticks=[], yticks=[], ylim=(side, 0))
+    axes.set_title(title, fontsize=8)
+    axes.set_xlabel(f"{low:.1f} (dark) to {high:.1f} (bright)", fontsize=7)
+
+# %% ../../nbs/player.ipynb #7330d2a6
+def _picture(player: "Player", calls: list[int]):
+    "Answer, z and y as a matplotlib figure: side by side after one call, or below each other with a column for each call."
     from matplotlib.figure import Figure
 
-    count = len(player.traces)
-    calls = [min(call, len(trace) - 1) for trace in player.traces]
-    figure = Figure(figsize=(9, 6.2 if count > 1 else 5.9), dpi=100, layout="constrained")
-    figure.suptitle(f"{player.title} (after call {call + 1})", fontsize=11)
-    grid = figure.add_gridspec(2, 4) if count > 1 else figure.add_gridspec(2, 6, height_ratios=(2, 1))
-    mazes, *heat = ([figure.add_subplot(grid[row, column] if count > 1 else grid[0, 2 * column : 2 * column + 2]) for row in range(count)]
-                    for column in range(3))
-    for axes, trace, name, now in zip(mazes, player.traces, player.names, calls):
-        _draw_answer(axes, player.label, trace, now)
-        axes.set_title(name if count > 1 else "answer, read from y", fontsize=9)
-        axes.set_xlabel(f"{trace.q[now].sigmoid():.0%} sure", fontsize=8)
-    for places, (of, values) in zip(heat, shown.items()):
-        _draw_states(places, values, calls, f"{of}, principal component 1")
-    places = (grid[0, 3], grid[1, 3]) if count > 1 else (grid[1, :3], grid[1, 3:])
-    _draw_curves(*map(figure.add_subplot, places), player, call)
+    one, count = len(calls) == 1, len(player.traces)
+    shape, size = ((count, 3), 3) if one else ((3 * count, len(calls)), 1.7)
+    figure = Figure(figsize=(size * shape[1], 1.05 * size * shape[0]), dpi=100, layout="constrained")
+    places = figure.subplots(*shape, squeeze=False).reshape(count, 3, len(calls))
+    shown = {of: [values for group in _groups(player.traces) for values in next(_views(group, of))[-1]] for of in "zy"}
+    for row, (trace, name) in enumerate(zip(player.traces, player.names)):
+        for column, call in enumerate(min(call, len(trace) - 1) for call in calls):
+            title = f"{name + ', ' if count > 1 else ''}step {trace.place(call)[0]}, {trace.q[call].sigmoid():.0%} sure"
+            _draw_answer(places[row, 0, column], trace.answers[call].numpy().reshape(trace.maze.shape), player.label, title)
+            for axes, (of, values) in zip(places[row, 1:, column], shown.items()):
+                low, high = min(value.min() for value in values), max(value.max() for value in values)
+                _draw_state(axes, values[row][call], low, high, f"{of}, principal component 1" if one else of)
     return figure
 
-# %% ../../nbs/player.ipynb #5c503ccf
+# %% ../../nbs/player.ipynb #af97cd83
 @dataclass(frozen=True, eq=False, repr=False)
 class Player:
     "One or two traces of a maze, to be played. It shows itself in a notebook; `save` writes it to a file. `play` makes it."
@@ -163,12 +142,14 @@ class Player:
 
     def film(self, most: int = 24) -> Flipbook:
         "Pictures after at most so many of the y updates, evenly chosen, as a flipbook."
-        longest = max(self.traces, key=len)
-        calls = longest.writes_y.nonzero()[:, 0].numpy()
-        chosen = calls[np.unique(np.linspace(len(calls) - 1, 0, most).round().astype(int))]
-        captions = ["after step {}, recursion {}".format(*longest.place(call)) for call in chosen]
-        shown = {of: [values for group in _groups(self.traces) for values in next(_views(group, of))[-1]] for of in "zy"}
-        return flipbook([_figure(self, shown, int(call)) for call in chosen], captions, repr(self))
+        longest, calls = max(self.traces, key=len), self._moments(most)
+        captions = ["after step {}, recursion {}".format(*longest.place(call)) for call in calls]
+        return flipbook([_picture(self, [call]) for call in calls], captions, repr(self))
+
+    def _moments(self, most: int) -> list[int]:
+        "At most so many of the calls that write y, evenly chosen, the last among them."
+        calls = max(self.traces, key=len).writes_y.nonzero()[:, 0]
+        return calls[np.unique(np.linspace(len(calls) - 1, 0, most).round().astype(int))].tolist()
 
     def document(self) -> str:
         "The whole player as one page of HTML that needs nothing else. Without scripts it shows the end as a picture."
@@ -187,22 +168,25 @@ class Player:
         return text
 
     def _repr_html_(self) -> str:
-        end = self.film(1)
-        return framed(self._page(end.url()), end.url(), repr(self), width=end.size[0], least=end.size[1])
+        poster = self.film(1).url()
+        return framed(self._page(poster), poster, repr(self), width=900, least=620 if len(self.traces) > 1 else 590)
 
     def save(
         self,
-        path: str | Path,  # .html: the page, to be opened in a browser; .gif: moves by itself; .png: up to six pictures in a row
+        path: str | Path,  # .html: the page, to be opened in a browser; .gif: moves by itself; .png: up to six moments side by side
         seconds: float = 0.5,  # how long the .gif shows each picture
     ) -> Path:  # where it was written
         "Writes the player to a file; its ending says in which form. Raises ValueError for any other ending."
         path = Path(path)
-        if path.suffix != ".html":
-            return self.film(6 if path.suffix == ".png" else 24).save(path, seconds)
-        path.write_text(self.document(), encoding="utf-8")
+        if path.suffix == ".html":
+            path.write_text(self.document(), encoding="utf-8")
+        elif path.suffix == ".png":
+            _picture(self, self._moments(6)).savefig(path)
+        else:
+            self.film().save(path, seconds)
         return path
 
-# %% ../../nbs/player.ipynb #ae4a5085
+# %% ../../nbs/player.ipynb #e27c54f1
 def play(
     trace: Trace,
     other: Trace | None = None,  # of the same maze, to be compared: another model, another threshold, a broken variant
