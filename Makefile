@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help course test docs notebooks
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 course: $(READY) ## open the course in JupyterLab
 	@$(BIN)/jupyter trust $(NOTEBOOKS) > /dev/null
@@ -29,9 +29,7 @@ docs: $(READY) ## build the site into _docs, with Quarto where it is installed, 
 	@if command -v quarto > /dev/null; then \
 		echo "Building the site with Quarto"; $(BIN)/nbdev_docs; \
 	else \
-		echo "Building the site with smalldocs (Quarto is not installed)"; \
-		$(BIN)/python -c 'from nbdev.serve import proc_nbs; proc_nbs()' && $(BIN)/smalldocs render _proc \
-		&& rm -rf _docs && mv _proc/_docs _docs; \
+		echo "Building the site with smalldocs (Quarto is not installed)"; $(BIN)/python tests/website.py; \
 	fi
 	@echo "The site is in _docs/index.html"
 

@@ -96,6 +96,7 @@ def execute(path, in_test, limit=None):
         kernel_name="python3",
         record_timing=False,
         store_widget_state=False,
+        coalesce_streams=True,
         extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(path.parent)}},
         timeout_func=lambda cell: limit and max(0.1, started + limit - time.monotonic()),
@@ -195,11 +196,11 @@ def without_docstring(root):
     """Public functions, classes and methods that do not say what they are for."""
     def undocumented(parent, inside):
         for node in parent.body:
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
-                if not ast.get_docstring(node):
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                if not node.name.startswith("_") and not ast.get_docstring(node):
                     yield inside + node.name
-                if isinstance(node, ast.ClassDef):
-                    yield from undocumented(node, f"{inside}{node.name}.")
+            if isinstance(node, ast.ClassDef):  # a private class hands its methods on to public ones
+                yield from undocumented(node, f"{inside}{node.name}.")
 
     return [
         f"{path.relative_to(root)}: {name} has no docstring."
@@ -276,7 +277,29 @@ def later_imports(root):
     return complaints
 
 
-GATES = [not_exported, not_clean, stored_errors, without_docstring, without_alt_text, later_imports]
+def late_install(root):
+    """Notebooks that import the package before the cell that installs it on Colab, or have no such cell."""
+    complaints = []
+    for path in notebooks(root):
+        sources = [cell.source for cell in read(path).cells if cell.cell_type == "code"]
+        imports = [number for number, source in enumerate(sources) if re.search(rf"^\s*(from|import) {PACKAGE}\b", source, re.MULTILINE)]
+        installs = [number for number, source in enumerate(sources) if '"google.colab" in sys.modules' in source]
+        if imports and (not installs or installs[0] > imports[0]):
+            complaints.append(f"{path.name} imports {PACKAGE} before a cell installs it on Colab.")
+    return complaints
+
+
+def unfolded(root):
+    """Code cells that the site folds or hides, but JupyterLab would show."""
+    return [
+        f"{place} is folded on the site and not in JupyterLab: give it the metadata jupyter.source_hidden."
+        for place, cell in cells(root)
+        if cell.cell_type == "code" and re.search(r"^#\|\s*(code-fold: true|echo: false)", cell.source, re.MULTILINE)
+        and not cell.metadata.get("jupyter", {}).get("source_hidden")
+    ]
+
+
+GATES = [not_exported, not_clean, stored_errors, without_docstring, without_alt_text, later_imports, late_install, unfolded]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -68,7 +69,7 @@ def test_a_wrong_answer_ends_with_one(untrained, tmp_path):
     assert done.stderr.startswith("Not a shortest path") and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["", "train", "eval", "solve"])
+@pytest.mark.parametrize("command", ["", "train", "eval", "solve", "export", "export page", "export onnx"])
 def test_help_teaches_by_example(command, tmp_path):
     done = trm(*command.split(), "--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -112,7 +113,13 @@ LINES = {
     "unknown kind": ("eval --kind round", "kind: found 'round'"),
     "size too small": ("eval --size 2", "size: found 2"),
     "no mazes": ("eval --count 0", "count: found 0"),
+    "every 0": ("train maze-9 --minutes 1 --every 0", "every: found 0"),
     "step 0": ("eval --steps 0 4", "steps: found 0"),
+    "page in no folder": ("export page --out nowhere/page.html", "nowhere/page.html cannot be written"),
+    "page onto a folder": ("export page --out folder", "folder cannot be written"),
+    "page of unknown weights": ("export page --weights maze-huge", "'maze-huge'"),
+    "onnx in no folder": ("export onnx --out nowhere/trm.onnx", "nowhere/trm.onnx cannot be written"),
+    "onnx of nothing": ("export onnx --size 0", "size: found 0"),
 }
 
 
@@ -120,6 +127,7 @@ LINES = {
 def test_refuses_bad_arguments(line, words, tmp_path):
     (tmp_path / "maze.txt").write_text(MAZE)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "folder").mkdir()
     assert words in complaint(trm(*line.split(), cwd=tmp_path))
 
 
@@ -167,17 +175,53 @@ def test_refuses_bad_weights(spoil, words, tmp_path):
     assert words in complaint(trm("solve", "-", "--weights", "weights", cwd=tmp_path, input=MAZE))
 
 
+# Exporting
+
+def test_exports_a_page(tmp_path):
+    done = trm("export", "page", "--weights", "maze-small", "--out", "page.html", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Open it in a browser:  page.html\n", "")
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+
+
+def test_exports_onnx(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    done = trm("export", "onnx", "--out", "trm.onnx", "--size", 5, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Written:  trm.onnx\n", "")
+    onnx.checker.check_model(tmp_path / "trm.onnx")
+
+
+@pytest.mark.parametrize("change, words", [
+    (dict(mixer="attention", length=9, heads=2), "mixer='attention'"),
+    (dict(mixer="mlp", length=9), "mixer='mlp'"),
+], ids=["attention", "mlp"])
+def test_a_page_of_other_networks_is_refused(change, words, tmp_path):
+    save_another(**change)(tmp_path / "weights")
+    said = complaint(trm("export", "page", "--weights", "weights", cwd=tmp_path))
+    assert words in said and "export these weights as onnx" in said
+
+
+def test_names_the_packages_that_are_missing(tmp_path):
+    """Python finds a broken onnxscript here first."""
+    (tmp_path / "onnxscript.py").write_text("raise ImportError")
+    assert "pip install onnx onnxscript" in complaint(trm("export", "onnx", cwd=tmp_path))
+
+
 # Training, and accidents
 
-def start_training(folder, **options):
-    """A process that trains for long and saves after every update or so, with its first save made."""
+@contextmanager
+def training(folder, **options):
+    """A process that trains for long and saves after every update or so, with its first save made. Killed in the end."""
     options = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)} | options  # a background job may ignore it
     command = [*PROGRAM, "train", "maze-9", "--minutes", "9", "--every", "0.1", "--out", folder]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
     until = time.monotonic() + 90
     while not (folder / "log.jsonl").exists() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
-    return process
+    try:
+        yield process
+    finally:
+        process.kill()
 
 
 def go_on(folder, seconds=0.3, **options):
@@ -188,9 +232,9 @@ def go_on(folder, seconds=0.3, **options):
 
 @pytest.mark.parametrize("how, code", [(signal.SIGKILL, -9), (signal.SIGINT, 130)], ids=["kill -9", "Ctrl-C"])
 def test_goes_on_where_it_was_stopped(how, code, tmp_path):
-    process = start_training(tmp_path)
-    process.send_signal(how)
-    said, beside = process.communicate(timeout=60)
+    with training(tmp_path) as process:
+        process.send_signal(how)
+        said, beside = process.communicate(timeout=60)
     assert (process.returncode, said) == (code, "")
     if how == signal.SIGINT:
         *_, sentence = beside.strip().splitlines()
@@ -225,6 +269,17 @@ def test_a_full_disk_leaves_the_checkpoint_as_it_was(trained):
     assert sentence.startswith("trm: ") and "could not be written" in sentence
     assert path.read_bytes() == before
     assert not [path for path in trained.iterdir() if "unfinished" in path.name]
+
+
+def test_a_full_disk_leaves_the_weights_as_they_were(untrained, tmp_path):
+    """The same for the weights: what was there before is still whole, and nothing else lies about."""
+    before = {path.name: path.read_bytes() for path in untrained.iterdir()}
+    program = (f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+               f"from trm_course.recursion.trm import TRM; network = TRM.from_pretrained({str(untrained)!r})\n"
+               f"try: network.save_pretrained({str(untrained)!r})\nexcept OSError as error: print(error.strerror)")
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "File too large\n", done.stderr
+    assert {path.name: path.read_bytes() for path in untrained.iterdir()} == before
 
 
 def test_refuses_the_checkpoint_of_another_recipe(trained):

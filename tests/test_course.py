@@ -44,6 +44,8 @@ RUN_ALL = """() => {
     window.jupyterapp.commands.execute('notebook:run-all-cells').finally(() => window.finished = true);
 }"""
 
+ALL_TRUSTED = "() => window.jupyterapp.shell.currentWidget.content.widgets.every(cell => cell.model.trusted)"
+
 CELLS = "() => window.jupyterapp.shell.currentWidget.context.model.toJSON().cells"
 
 
@@ -57,6 +59,7 @@ def course(folder):
     (folder / "jupyter_lab_config.json").write_text(json.dumps({"LabApp": {"expose_app_in_browser": True}}))
     environment = os.environ | {
         "JUPYTER_CONFIG_DIR": str(folder),
+        "JUPYTER_DATA_DIR": str(folder / "data"),
         "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
     }
@@ -83,14 +86,15 @@ def course(folder):
 
 
 def test_starts_within_five_seconds(tmp_path):
-    """The first call may have to install; of two more the faster one counts. A machine busy with other things may be slower."""
-    busy = max(1, os.getloadavg()[0] / os.cpu_count())
+    """The first call may have to install. Of up to eight more one must be quick: the machine may be busy with other things."""
     seconds = []
-    for _ in range(3):
+    for _ in range(9):
         with course(tmp_path) as (address, duration):
             assert FIRST in address
             seconds.append(duration)
-    assert min(seconds[1:]) < 5 * busy
+        if min(seconds[1:], default=5) < 5:
+            return
+    raise AssertionError(f"make course took {seconds} seconds")
 
 
 @pytest.mark.skipif(not BROWSER, reason="needs chromium or google-chrome")
@@ -101,6 +105,7 @@ def test_browser_runs_the_first_notebook(tmp_path):
         page = browser.new_page(viewport={"width": 1280, "height": 1600})
         page.goto(address)
         page.wait_for_function(IS_READY, arg=FIRST, timeout=60_000)
+        assert page.evaluate(ALL_TRUSTED)
         page.evaluate(RUN_ALL)
         page.wait_for_function("window.finished", timeout=120_000)
         cells = [cell for cell in page.evaluate(CELLS) if cell["cell_type"] == "code"]

@@ -8,6 +8,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from notebooks import (
     GATES,
     ROOT,
+    late_install,
     later_imports,
     nbdev,
     not_clean,
@@ -15,6 +16,7 @@ from notebooks import (
     read,
     run,
     stored_errors,
+    unfolded,
     without_alt_text,
     without_docstring,
 )
@@ -93,6 +95,7 @@ BROKEN = {
     "execution count": (not_clean, add(new_code_cell("1", execution_count=7)), "is not clean"),
     "cell metadata": (not_clean, add(new_code_cell("1", metadata={"trusted": True, "tags": ["x"]})), "is not clean"),
     "stored error": (stored_errors, add(new_code_cell("1 / 0", outputs=[new_output("error", ename="ZeroDivisionError")])), "ZeroDivisionError"),
+    "public method of a private class": (without_docstring, write(MODULE, "class _Base:\n    def step(self): pass"), "_Base.step has no"),
     "function without docstring": (without_docstring, write(MODULE, "def double(x): return 2 * x"), "double has no"),
     "class without docstring": (without_docstring, write(MODULE, "class Net: pass"), "Net has no"),
     "method without docstring": (without_docstring, write(MODULE, 'class Net:\n    "A net."\n    def step(self): pass'), "Net.step has no"),
@@ -108,6 +111,8 @@ BROKEN = {
     "import of a leaf": (later_imports, write("trm_course/learning/fit.py", "import trm_course.looking.trace"), "looking.trace"),
     "leaf imports leaf": (later_imports, write("trm_course/looking/trace.py", "from trm_course.checking import vote"), "checking.vote"),
     "import of the command": (later_imports, write("trm_course/looking/trace.py", "def show():\n    from .. import cli"), "trm_course.cli"),
+    "import before the install": (late_install, add(new_code_cell("from trm_course.nets import example")), "before a cell installs it"),
+    "solution in the open": (unfolded, add(new_code_cell("#| code-fold: true\n1 + 1")), "not in JupyterLab"),
     "import from the top": (later_imports, write(MODULE, "from trm_course import TRM"), "trm_course.TRM"),
 }
 

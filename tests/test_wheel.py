@@ -1,5 +1,6 @@
 """The wheel, installed where there is no checkout, finds its weights and solves mazes."""
 
+import re
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from trm_course.puzzles.dataset import MazeTask
 from trm_course.recursion.trm import TRM, shipped
 
 assert "site-packages" in trm_course.__file__
-mazes = MazeTask("perfect", size=7).held_out(20)
+mazes = MazeTask("perfect", size=9).held_out(20)
 answers, steps, confidence = TRM.from_pretrained(shipped("maze-small")).predict(mazes.inputs)
 print((answers == mazes.labels).all(1).sum().item())
 """
@@ -63,6 +64,16 @@ def run(*command, **options):
 
 def test_shipped_weights_solve_mazes(programs, tmp_path):
     assert int(run(programs / "python", "-c", SOLVE, cwd=tmp_path)) >= 19
+
+
+def test_the_lines_in_the_readme_work(programs, tmp_path):
+    (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    run(programs / "python", "-c", lines, cwd=tmp_path)
+
+
+def test_links_in_the_readme_lead_somewhere():
+    links = re.findall(r"\]\((?!https:)([^)#]+)", (ROOT / "README.md").read_text("utf-8"))
+    assert links and not [link for link in links if not (ROOT / link).exists()]
 
 
 def test_command_solves_a_maze(programs, tmp_path):

@@ -11,14 +11,13 @@ __all__ = ['CheckpointError', 'save_checkpoint', 'load_checkpoint']
 `save_checkpoint` writes nested dicts and lists of tensors and plain values; `load_checkpoint` reads them back or says in one
 sentence why it cannot."""
 
-# %% ../../nbs/checkpoint.ipynb #56fec999
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ..recursion.trm import write_whole
 
@@ -59,9 +58,10 @@ def save_checkpoint(
     tensors = {}
     plan = json.dumps(_describe(parts, "run", tensors))
     try:
-        write_whole(Path(path), lambda unfinished: save_file(tensors, unfinished, {"plan": plan}))
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"checkpoint: {path} could not be written ({error}), the previous one is intact; make room on the disk") from error
+        write_whole(Path(path), lambda unfinished: unfinished.write_bytes(save(tensors, {"plan": plan})))
+    except OSError as error:
+        raise CheckpointError(f"checkpoint: {path} could not be written ({error.strerror}), the previous one is intact; "
+                              "make room on the disk, or choose another folder") from error
 
 # %% ../../nbs/checkpoint.ipynb #d903263e
 def load_checkpoint(path: Path) -> dict:

@@ -64,10 +64,10 @@ class EMA:
 
     @torch.no_grad()
     def load_state_dict(self, saved: dict) -> None:
-        "Goes on from a saved average. Raises ValueError when it holds another number of parameters."
-        found, expected = len(saved["average"]), len(self.average)
+        "Goes on from a saved average. Raises ValueError when it belongs to another network, and then changes nothing."
+        found, expected = ([tuple(average.shape) for average in averages] for averages in (saved["average"], self.average))
         if found != expected:
-            raise ValueError(f"average: found {found} parameters, expected {expected}; it belongs to another network")
+            raise ValueError(f"average: found parameters of shapes {found}, expected {expected}; it belongs to another network")
         self.updates = saved["updates"]
         for average, kept in zip(self.average, saved["average"]):
             average.copy_(kept)

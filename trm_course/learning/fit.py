@@ -11,7 +11,6 @@ __all__ = ['CHECKPOINT', 'LOG', 'Run', 'descend', 'Learner', 'whole_state', 'put
 Read in this order: `Run` lists the parts of a training run, `Learner` makes one update of them, `Trainer` also tests, saves and
 loads, and `fit` goes on until the recipe's time is used up."""
 
-# %% ../../nbs/16_training.ipynb #856319b8
 import json
 import time
 from collections.abc import Callable
@@ -40,6 +39,8 @@ class Run:
 
         torch.manual_seed(recipe.seed)
         self.recipe, self.accelerator = recipe, Accelerator()
+        if self.accelerator.num_processes > 1:
+            raise ValueError(f"processes: found {self.accelerator.num_processes}, expected 1; this trainer learns on one device")
         self.network = TRM(recipe.model).to(self.accelerator.device)
         optimizer = AdamATan2(self.network.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
         self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
@@ -161,22 +162,27 @@ def _begin(recipe: Recipe, folder: Path | None, fresh: bool) -> Trainer:
     return trainer
 
 # %% ../../nbs/16_training.ipynb #d31af4d0
+def _write_log(trainer: Trainer, folder: Path):
+    "The rows of the log, one line each."
+    lines = "".join(json.dumps(row) + "\n" for row in trainer.log)
+    write_whole(folder / LOG, lambda path: path.write_text(lines, "utf-8"))
+
+
 def _record(trainer: Trainer, measured: dict, folder: Path | None, watch: Callable | None):
     "Tests the network, saves the run with its log, and shows the learner."
     row = measured | dict(update=trainer.updates, seconds=round(trainer.seconds, 1), validation=trainer.validate())
     trainer.log.append(row)
-    if folder and trainer.accelerator.is_main_process:
+    if folder:
         trainer.save(folder / CHECKPOINT)
-        lines = "".join(json.dumps(row) + "\n" for row in trainer.log)
-        write_whole(folder / LOG, lambda path: path.write_text(lines, "utf-8"))
+        _write_log(trainer, folder)
     if watch:
         watch(trainer, row)
 
 # %% ../../nbs/16_training.ipynb #7e9551f3
 def _train(trainer: Trainer, folder: Path | None, watch: Callable | None, every: float):
     "Update after update until the recipe's time is used up; a record every so many seconds, and at the end."
-    due, hidden = trainer.seconds + every, not trainer.accelerator.is_main_process
-    with tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed} {postfix}", mininterval=0.5, disable=hidden) as bar:
+    due = trainer.seconds + every
+    with tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed} {postfix}", mininterval=0.5) as bar:
         while trainer.progress < 1:
             measured = trainer.update()
             if trainer.seconds >= due or trainer.progress == 1:
@@ -194,7 +200,8 @@ def _finish(trainer: Trainer, folder: Path | None) -> TRM:
     with torch.no_grad():
         for parameter, average in zip(trainer.ema.parameters, trainer.ema.average):
             parameter.copy_(average)
-    if folder and trainer.accelerator.is_main_process:
+    if folder:
+        _write_log(trainer, folder)  # once more, in case that somebody pulled the plug between checkpoint and log
         trainer.network.save_pretrained(folder)
     return trainer.network.eval()
 
@@ -217,6 +224,8 @@ def fit(
 ) -> TRM:  # with the averaged weights, in evaluation mode
     """Trains until the recipe's time or updates are used up. With a folder it saves at every test, and goes on from there when it is called
     again. Raises CheckpointError for a bad checkpoint, KeyboardInterrupt with a sentence on how to go on after Ctrl-C."""
+    if every is not None and not every > 0:
+        raise ValueError(f"every: found {every}, expected seconds above 0")
     folder = Path(folder) if folder else None
     trainer = _begin(recipe, folder, fresh)
     try:

@@ -22,10 +22,10 @@ IGNORED = -100  # the label of a cell that nobody asks about
 
 def stablemax_logs(
     logits: torch.Tensor,  # (..., V)
-) -> torch.Tensor:  # (..., V) float64
+) -> torch.Tensor:  # (..., V) float64 where the device has it
     """Log probabilities by stablemax (official code, models/losses.py): scores v + 1 above zero and 1 / (1 - v) below, divided by
     their sum. They grow in a straight line where softmax grows exponentially."""
-    v = logits.double()
+    v = logits.float() if logits.device.type == "mps" else logits.double()  # Apple's graphics have no float64
     score = torch.where(v >= 0, v + 1, 1 / (1 - v.clamp(max=0)))
     return (score / score.sum(-1, keepdim=True)).log()
 
@@ -35,7 +35,10 @@ def answer_loss(
     labels: torch.Tensor,  # (B, L) int64, IGNORED where no answer is asked for
     kind: Literal["softmax", "stablemax"] = "softmax",
 ) -> torch.Tensor:  # (B,) float32
-    "Cross entropy, averaged over the labelled cells of each puzzle, so that a puzzle counts the same however large it is."
+    """Cross entropy, averaged over the labelled cells of each puzzle, so that a puzzle counts the same however large it is.
+    Raises ValueError for another kind."""
+    if kind not in ("softmax", "stablemax"):
+        raise ValueError(f"loss: found {kind!r}, expected 'softmax' or 'stablemax'")
     logs = stablemax_logs(logits) if kind == "stablemax" else logits.float().log_softmax(-1)
     asked = labels != IGNORED
     right = logs.gather(-1, labels.clamp(min=0)[..., None])[..., 0]  # (B, L)

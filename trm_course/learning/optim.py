@@ -46,7 +46,7 @@ def _steps(
 
 # %% ../../nbs/15_optimizers.ipynb #00000015
 class AdamATan2(torch.optim.Optimizer):
-    """Adam whose division is replaced by an arctangent: no epsilon, and no step larger than pi / 2 learning rates.
+    """Adam whose division is replaced by an arctangent: no epsilon, and an angle of at most pi / 2 (the correction of m stands outside).
     p <- p (1 - lr wd); m <- lerp(m, g, 1 - b1); v <- lerp(v, g^2, 1 - b2); p <- p - lr / (1 - b1^t) atan2(m, sqrt(v / (1 - b2^t)))
     (the optimizer of the official code; decay acts on every parameter, biases too). Raises ValueError for sparse gradients."""
 
@@ -106,7 +106,7 @@ def learning_rate(
     warmup: int = 50,  # updates until the peak is reached; 0 to begin there
     decay: float = 0.3,  # the last share of the training, in which the rate falls along half a cosine to zero; 0 for never
 ) -> float:
-    "Up in a straight line, flat, and down again at the end, where accuracy jumps."
+    "Up in a straight line, flat, and down along half a cosine at the end; zero beyond it."
     up = min(1.0, (update + 1) / warmup) if warmup else 1.0
-    left = min(1.0, (1 - progress) / decay) if decay else 1.0
+    left = max(0.0, min(1.0, (1 - progress) / decay)) if decay else 1.0
     return peak * up * (1 - math.cos(math.pi * left)) / 2

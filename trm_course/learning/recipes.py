@@ -10,7 +10,6 @@ __all__ = ['LAPTOP', 'RECIPES', 'Recipe', 'find_recipe']
 
 `Recipe` lists what has to be decided, `RECIPES` the ones that the course uses, and `find_recipe` finds one by name."""
 
-# %% ../../nbs/recipes.ipynb #40a24bf7
 import math
 from dataclasses import dataclass
 
@@ -41,15 +40,23 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
-        _expect_positive(self, ("minutes", "updates", "batch", "N_sup", "warmup", "lr", "clip"))
+        for holds, sentence in _rules(self):
+            if not holds:
+                raise ValueError(sentence)
 
 # %% ../../nbs/recipes.ipynb #f2b05bfc
-def _expect_positive(recipe: Recipe, fields: tuple[str, ...]):
-    "Raises ValueError for the first of these fields that is not above zero."
-    for field in fields:
+def _rules(recipe: Recipe):  # yields pairs: what must hold, and the sentence for when it does not
+    for field in ("minutes", "updates", "batch", "N_sup", "warmup", "lr", "clip"):
         value = getattr(recipe, field)
-        if value is not None and not 0 < value < math.inf:
-            raise ValueError(f"{field}: found {value}, expected a number above 0")
+        yield value is None or 0 < value < math.inf, f"{field}: found {value}, expected a number above 0"
+    for field in ("exploration", "decay", "ema"):
+        yield 0 <= getattr(recipe, field) <= 1, f"{field}: found {getattr(recipe, field)}, expected a share between 0 and 1"
+    yield recipe.loss in ("softmax", "stablemax"), f"loss: found {recipe.loss!r}, expected 'softmax' or 'stablemax'"
+    for task in recipe.tasks:
+        length = recipe.model.length
+        yield (length in (None, task.size**2),
+               f"tasks: found {task.size}x{task.size} mazes, but the network takes {length} cells; change one of the two")
+    yield not recipe.model.puzzles, f"model: found a table of {recipe.model.puzzles} puzzles, expected none; mazes have no ids"
 
 # %% ../../nbs/recipes.ipynb #66d6be0d
 LAPTOP = TRMConfig(vocabulary=5, width=64, layers=2, expansion=2.0, multiple=32, mixer="conv", heads=1, n=2, T=2)

@@ -67,7 +67,9 @@ def score(
     steps: tuple[int, ...] = (1, 2, 4, 8, 16),  # after how many supervision steps to look
     at_once: int = 250,  # puzzles in memory at a time
 ) -> dict[int, Share]:  # exact accuracy after each number of steps
-    "Whole answers that are right after a fixed number of supervision steps."
+    "Whole answers that are right after a fixed number of supervision steps. Raises ValueError where one is below 1."
+    if not steps or min(steps) < 1:
+        raise ValueError(f"steps: found {min(steps, default='none')}, expected at least 1 supervision step")
     right = dict.fromkeys(steps, 0)
     for rows in torch.arange(len(batch.inputs)).split(at_once):
         part = Batch(*(column[rows] for column in batch))

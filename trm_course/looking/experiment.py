@@ -15,9 +15,9 @@ import math
 
 import numpy as np
 
-from .player import _draw_answer, _draw_states, _views
+from .player import _draw_answer, _draw_state, _views
 from .trace import trace
-from ..puzzles.maze import EMPTY, END, PATH, START, WALL, _expect_one, flood, make_mazes, shortest_path
+from ..puzzles.maze import EMPTY, END, PATH, START, WALL, _expect_mazes, flood, make_mazes, shortest_path
 from ..puzzles.tokens import MAZE
 from ..recursion.halt import to_logit
 from ..recursion.trm import TRM
@@ -82,7 +82,7 @@ class _Setup:
         maze = settings["maze"] = np.array(settings["maze"])
         if maze.ndim != 2 or maze.shape[0] != maze.shape[1] or not 5 <= len(maze) <= 15:
             raise ValueError(f"maze: found shape {maze.shape}, expected a square of 5 to 15 cells on a side")
-        _expect_one(maze[None], START, "start"), _expect_one(maze[None], END, "end")
+        _expect_mazes(maze[None])
         to_logit(settings["threshold"])
         if changes.keys() != {"threshold"}:
             self.trace = trace(self.model, **{name: value for name, value in settings.items() if name != "threshold"})
@@ -161,9 +161,9 @@ class Experiment(_Editor):
         figure = plt.figure(figsize=(7.4, 4.6), dpi=90)
         plt.close(figure)  # so that a notebook shows it once
         answer, y, z = (figure.add_axes((0.01 + 0.335 * column, 0.38, 0.31, 0.54)) for column in range(3))
-        _draw_answer(answer, _solve(trace.maze), trace, call)
-        answer.set_title("answer, ✗ where wrong", fontsize=9)
+        _draw_answer(answer, trace.answers[call].numpy().reshape(trace.maze.shape), _solve(trace.maze), "answer, ✗ where wrong")
         for axes, of, written in ((y, "y", trace.writes_y[call]), (z, "z", not trace.writes_y[call])):
-            _draw_states([axes], [self.views[of][view]], [call], f"{of}{', just written' if written else ''}\n{view}")
+            values = self.views[of][view]  # (K, L)
+            _draw_state(axes, values[call], values.min(), values.max(), f"{of}{', just written' if written else ''}\n{view}")
         _draw_confidence(figure.add_axes((0.08, 0.11, 0.74, 0.18)), trace, call, self.settings["threshold"])
         return figure

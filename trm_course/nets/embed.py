@@ -8,7 +8,8 @@ __all__ = ['truncated_normal', 'TokenEmbedding', 'PuzzleTable', 'LearnedPosition
 # %% ../../nbs/04_embeddings.ipynb #02a429f0
 """What a cell means and where it is: vectors for tokens, for puzzles and for positions.
 
-Sizes: everything that leaves here is about 1 per channel, so that no part drowns another. Positions come in two kinds: learned vectors
+Sizes: vectors of tokens and of positions leave here at about 1 per channel, so that no part drowns another; those of puzzles begin at zero, and `TRM`
+multiplies them by sqrt(D). Positions come in two kinds: learned vectors
 that are added (`LearnedPositions`), and rotations inside attention (`rope_angles`, `rope_angles_2d`, `rotate`).
 
 Read in this order: `truncated_normal`, `TokenEmbedding`, `PuzzleTable`, `LearnedPositions`, `rope_angles`, `rotate`, `rope_angles_2d`.

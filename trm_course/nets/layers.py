@@ -8,8 +8,8 @@ __all__ = ['Linear', 'rms_norm', 'SwiGLU', 'Attention']
 # %% ../../nbs/05_layers.ipynb #e43ce3d1
 """The parts of one step of thought: linear maps, normalisation, the gated unit and attention.
 
-All of them keep numbers at about size 1 per channel, none has a bias, and none but `rms_norm` changes the size of a vector on
-purpose. Read in this order: `Linear`, `rms_norm`, `SwiGLU`, `Attention`. Source: the paper's section 4 and the official
+The weights start so that a `Linear` keeps numbers at about size 1 per channel; `SwiGLU` gives back a bit less, and an untrained
+`Attention` over many tokens much less, being a mean. `rms_norm` after each sum brings them back to 1. None has a bias. Read in this order: `Linear`, `rms_norm`, `SwiGLU`, `Attention`. Source: the paper's section 4 and the official
 repository's models/layers.py."""
 
 import torch
@@ -81,8 +81,8 @@ class Attention(nn.Module):
         key_value_heads: int | None = None,  # a divisor of the heads; None for as many
     ):
         super().__init__()
-        self.heads, self.shared, self.channels = heads, key_value_heads or heads, width // heads
-        if width % heads or heads % self.shared:
+        self.heads, self.shared, self.channels = heads, heads if key_value_heads is None else key_value_heads, width // max(heads, 1)
+        if min(heads, self.shared) < 1 or width % heads or heads % self.shared:
             raise ValueError(f"heads: found width {width}, {heads} heads, {self.shared} for keys and values; each must divide the one before")
         self.qkv, self.out = Linear(width, (heads + 2 * self.shared) * self.channels), Linear(width, width)
 

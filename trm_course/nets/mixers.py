@@ -42,7 +42,10 @@ class AttentionMixer(nn.Module):
         self,
         h: torch.Tensor,  # (B, L, D)
     ) -> torch.Tensor:  # (B, L, D)
-        "Mixes the tokens."
+        "Mixes the tokens. Raises ValueError for another number of them than there are angles."
+        if self.angles is not None and len(self.angles) != h.shape[1]:
+            raise ValueError(f"an attention mixer with positions for {len(self.angles)} tokens was given {h.shape[1]}; "
+                             "use a network made for that size, or mixer='conv'")
         return self.attention(h, self.angles)
 
 # %% ../../nbs/06_mixers.ipynb #e1199caa

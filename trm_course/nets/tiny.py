@@ -69,15 +69,16 @@ def _size_rules(c: "TRMConfig"):  # the same for the number of tokens
 
 # %% ../../nbs/07_tiny_net.ipynb #883d7443
 def _head_rules(c: "TRMConfig"):  # the same for attention
+    if c.mixer != "attention":
+        return
     yield c.width % c.heads == 0, f"heads: found {c.heads}, which does not divide the width {c.width}"
     shared = c.heads if c.key_value_heads is None else c.key_value_heads
     yield shared >= 1 and c.heads % shared == 0, f"key_value_heads: found {shared}, expected a divisor of the {c.heads} heads"
-    if c.mixer == "attention":
-        pairs = {"rope": 2, "rope_2d": 4}.get(c.positions, 1)  # RoPE turns pairs of channels, for one axis or for two
-        yield (c.width // c.heads % pairs == 0,
-               f"heads: found {c.heads} of {c.width // c.heads} channels, but positions={c.positions!r} needs a multiple of {pairs}")
-        yield (c.positions != "rope_2d" or math.isqrt(c.length) ** 2 == c.length,
-               f"length: found {c.length}, but positions='rope_2d' needs a square grid")
+    pairs = {"rope": 2, "rope_2d": 4}.get(c.positions, 1)  # RoPE turns pairs of channels, for one axis or for two
+    yield (c.width // c.heads % pairs == 0,
+           f"heads: found {c.heads} of {c.width // c.heads} channels, but positions={c.positions!r} needs a multiple of {pairs}")
+    yield (c.positions != "rope_2d" or math.isqrt(c.length) ** 2 == c.length,
+           f"length: found {c.length}, but positions='rope_2d' needs a square grid")
 
 # %% ../../nbs/07_tiny_net.ipynb #e2530a35
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def make_mixer(
         angles = rope_angles(torch.arange(length), channels)  # (prefix + L, channels / 2)
     elif config.positions == "rope_2d":
         angles = rope_angles_2d(config.length, channels)  # (L, channels / 2)
-        angles = torch.cat([angles.new_zeros(config.prefix, channels // 2), angles])  # the prefix is nowhere on the grid
+        angles = torch.cat([angles.new_zeros(config.prefix, channels // 2), angles])  # the prefix stands where the first cell does
     return AttentionMixer(config.width, config.heads, config.key_value_heads, angles)
 
 # %% ../../nbs/07_tiny_net.ipynb #006b5e32

@@ -55,7 +55,7 @@ class MazeTask:
             if len(keep) == count:
                 return as_batch(questions[keep], answers[keep])
         raise ValueError(f"count: found {count}, but among {len(questions)} {self.kind} mazes of {self.size}x{self.size} "
-                         f"only {len(keep)} differ by more than a symmetry; ask for at most {len(keep)}")
+                         f"only {len(keep)} differ by more than a symmetry; ask for fewer, or make the mazes larger")
 
 # %% ../../nbs/03_batches.ipynb #c46
 def _chunk(task, seed, count, taken):
@@ -74,12 +74,16 @@ class MazeStream:
     mazes are made at a time; another number gives other mazes."""
 
     def __init__(self, task: MazeTask, seed: int, held_out: Batch | None = None, chunk: int = 1024):
+        if held_out and held_out.inputs.shape[1] != task.size**2:
+            raise ValueError(f"held_out: found mazes of {held_out.inputs.shape[1]} cells, expected {task.size**2}; hold out mazes of the same task")
         self.task, self.seed, self.chunk, self.position = task, seed, chunk, 0
         self.taken = fingerprints(held_out.inputs.numpy().reshape(-1, task.size, task.size)) if held_out else ()
         self._number = None  # of the chunk at hand
 
     def take(self, count: int) -> Batch:
-        "The next `count` mazes. Raises ValueError where all mazes are held out."
+        "The next `count` mazes. Raises ValueError where all mazes are held out, or fewer than one is asked for."
+        if count < 1:
+            raise ValueError(f"count: found {count}, expected at least 1 maze")
         parts = []
         while count:
             number, offset = divmod(self.position, self.chunk)

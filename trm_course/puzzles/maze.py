@@ -111,20 +111,23 @@ def flood(
 MOVES = ((1, 0), (0, -1), (0, 1), (-1, 0))  # down, left, right, up: the first that leads closer wins
 
 # %% ../../nbs/01_maze.ipynb #c47
-def _expect_one(mazes, token, name):
-    "Raises ValueError unless each maze (B, H, W) holds the token exactly once."
-    counts = (mazes == token).sum((1, 2))
-    if (counts != 1).any():
-        maze = (counts != 1).argmax()
-        raise ValueError(f"maze {maze}: found {counts[maze]} {name} cells, expected exactly one")
+def _expect_mazes(mazes):
+    "Raises ValueError unless these are mazes (B, H, W), each with one start, one end and no path."
+    if mazes.ndim != 3:
+        raise ValueError(f"mazes: found shape {mazes.shape}, expected (B, H, W); give one maze as maze[None]")
+    for token, name, wanted in ((START, "start", 1), (END, "end", 1), (PATH, "path", 0)):
+        counts = (mazes == token).sum((1, 2))
+        if (counts != wanted).any():
+            maze = (counts != wanted).argmax()
+            raise ValueError(f"maze {maze}: found {counts[maze]} {name} cells, expected {wanted}")
 
 # %% ../../nbs/01_maze.ipynb #c48
 def shortest_path(
     mazes: np.ndarray,  # (B, H, W) int, each with one start and one end, without path cells
 ) -> np.ndarray:  # (B, H, W), the same with the cells between start and end set to PATH
     """The one right answer of each maze: of all shortest paths the one whose moves come first in the order down, left,
-    right, up. Raises ValueError for a maze without one start and one end, or whose end cannot be reached."""
-    _expect_one(mazes, START, "start"), _expect_one(mazes, END, "end")
+    right, up. Raises ValueError for a maze that has not one start and one end, has a path already, or whose end cannot be reached."""
+    _expect_mazes(mazes)
     margin = ((0, 0), (1, 1), (1, 1))  # a step over the edge lands here, not on the other side
     distance, solved = flood(mazes != WALL, mazes == END), np.pad(mazes, margin)
     distance = np.pad(distance, margin, constant_values=-1).reshape(len(mazes), -1)
@@ -172,7 +175,7 @@ def carve_prim(
     size: int,  # cells on a side
     random: np.random.Generator,
 ) -> np.ndarray:  # (count, size, size) uint8 of empty cells and walls
-    "Perfect mazes: always open the most wanted door of the opened part, with random wishes. Many short dead ends."
+    "Perfect mazes: always open the most wanted door of the opened part, with random wishes."
     rooms = np.arange(size**2).reshape(size, size)[::2, ::2]
     doors = np.concatenate([np.stack(pair, -1).reshape(-1, 2) for pair in
                             ((rooms[:, :-1], rooms[:, 1:]), (rooms[:-1], rooms[1:]))])  # (doors, 2) rooms on both sides
@@ -227,9 +230,9 @@ def place_ends(
     grids: np.ndarray,  # (B, H, W) of empty cells and walls
     least: int,  # the shortest path from start to end takes at least so many steps
     random: np.random.Generator,
-) -> np.ndarray:  # (at most B, H, W), grids without so long a path are left out
+) -> np.ndarray:  # (at most B, H, W), grids where two looks find no path so long are left out
     """Puts a random start and a random end into each grid, at least `least` steps apart. Few grids hold a long path, so they
-    are sieved twice: no path is longer than twice the way from any cell to the one farthest from it."""
+    are sieved twice: no path is longer than twice the way from any cell to the one farthest from it; the second sieve may lose a grid."""
     here = _one_of(grids == EMPTY, random)
     for times in (2, 1):
         steps, last = last_wave(grids == EMPTY, here)
@@ -281,7 +284,7 @@ def make_mazes(
         kept.append(place_ends(_carve(kind, batch, size, random, walls, chance), least, random))
         made, tried = made + len(kept[-1]), tried + batch
         if tried * size**2 > 10_000_000 and made * 10_000 < tried:
-            raise ValueError(f"least: found {least}, but of {tried} {kind} mazes of {size}x{size} "
-                             f"{made} have a path that long; ask for less")
+            raise ValueError(f"least: found {least}, but in {made} of {tried} {kind} mazes of {size}x{size} "
+                             "a path that long was found; ask for less")
     mazes = np.concatenate(kept)[:count] if kept else np.zeros((0, size, size), np.uint8)
     return mazes, shortest_path(mazes)

@@ -34,8 +34,10 @@ def _rows(text, name):
 
 # %% ../../nbs/02_tokens.ipynb #c31
 def _known(grid, names):
-    "The grid (H, W) as numpy array. Raises ValueError for a number that is no token."
+    "The grid (H, W) as numpy array. Raises ValueError for another shape, or for a number that is no token."
     grid = np.asarray(grid)
+    if grid.ndim != 2:
+        raise ValueError(f"grid: found shape {grid.shape}, expected (H, W); lay a row of tokens out with reshape(height, width)")
     strange = np.argwhere((grid < 0) | (grid >= len(names)))
     if len(strange):
         row, column = strange[0]

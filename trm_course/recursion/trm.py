@@ -19,13 +19,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from ..nets.embed import LearnedPositions, PuzzleTable, TokenEmbedding, truncated_normal
@@ -208,6 +207,9 @@ def _find_folder(name: str | Path, hub_options: dict) -> Path:
     "The folder itself, or a copy of what the hub has under that name."
     if Path(name).is_dir():
         return Path(name)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
     try:
         return Path(snapshot_download(str(name), allow_patterns=["config.json", WEIGHTS], **hub_options))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
@@ -228,7 +230,7 @@ def _load(network_class: type, folder: Path) -> "TRM":
     except SafetensorError as error:
         raise ValueError(f"weights: {weights} is truncated or no safetensors file ({error}); copy it again") from error
     except RuntimeError as error:
-        raise ValueError(f"weights: {weights} does not fit its config.json ({str(error).splitlines()[1].strip()})") from error
+        raise ValueError(f"weights: {weights} does not fit its config.json ({str(error).splitlines()[:2][-1].strip()})") from error
     return network.eval()
 
 # %% ../../nbs/12_trm.ipynb #2b5d2955
@@ -239,12 +241,22 @@ def _save(network: "TRM", folder: Path):
 
     def write_both(path):
         path.write_text(config, "utf-8")
-        write_whole(folder / WEIGHTS, lambda path: save_file(weights, path))
+        write_whole(folder / WEIGHTS, lambda path: path.write_bytes(save(weights)))
 
     write_whole(folder / "config.json", write_both)
 
+
+def _push(network: "TRM", name: str, hub_options: dict) -> str:
+    "Both files on the hub; its address there."
+    from huggingface_hub import create_repo, upload_folder
+
+    with TemporaryDirectory() as folder:
+        network.save_pretrained(folder)
+        create_repo(name, exist_ok=True)
+        return upload_folder(repo_id=name, folder_path=folder, **hub_options).commit_url
+
 # %% ../../nbs/12_trm.ipynb #54583e1f
-class TRM(_Solver, PyTorchModelHubMixin):
+class TRM(_Solver):
     """The Tiny Recursive Model (paper, Figure 3). One tiny net serves both updates; y and z start as fixed random vectors,
     the same in every cell, that are neither trained nor zero."""
 
@@ -261,10 +273,17 @@ class TRM(_Solver, PyTorchModelHubMixin):
     def save_pretrained(
         self,
         folder: str | Path,
-        **hub_options,  # from `push_to_hub`; not used
     ):
         "Writes model.safetensors and config.json. A failure leaves the network that was there before."
         _save(self, Path(folder))
+
+    def push_to_hub(
+        self,
+        name: str,  # "owner/network"; made if it is not there
+        **hub_options,  # such as commit_message="Trained for longer"
+    ) -> str:  # its address
+        "Puts both files onto the Hugging Face hub, under the name of whoever is logged in there."
+        return _push(self, name, hub_options)
 
 # %% ../../nbs/12_trm.ipynb #0ef6f90e
 def shipped(

@@ -1,0 +1,47 @@
+"""The tables of results in README.md and on the cards of the shipped weights, made from the rows that `trm eval --out` wrote.
+
+`python tests/results.py` writes them anew, each between the two comments that name its file of rows; the tests compare.
+"""
+
+import json
+import re
+from itertools import groupby
+
+from notebooks import ROOT
+
+RESULTS = ROOT / "data" / "results"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "data" / "weights").glob("*/README.md"))]
+PLACE = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+
+
+def read_rows(name):
+    """The rows of a file in data/results."""
+    return [json.loads(line) for line in (RESULTS / name).read_text("utf-8").splitlines()]
+
+
+def share(row):
+    """A share in per cent with its interval."""
+    low, high = row["interval"]
+    return f"{100 * row['exact']:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def table(rows):
+    """One line for each test: a network on one kind and size of mazes."""
+    lines = ["| network | unseen mazes | n | solved after 8 steps | after 16 | after the most steps | halting by q | its steps, mean |", 8 * "| --- " + "|"]
+    for (weights, kind, size), group in groupby(rows, lambda row: (row["weights"], row["kind"], row["size"])):
+        *fixed, halting = group
+        at = {row["steps"]: share(row) for row in fixed}
+        most = f"{max(at)}: {at[max(at)]}" if max(at) > 16 else ""
+        stop = f"{share(halting)} at {halting['threshold']:g}"
+        lines.append(f"| {weights} | {kind} {size}x{size} | {halting['n']} | {at[8]} | {at[16]} | {most} | {stop} | {halting['steps']:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def with_tables(text):
+    """A page with its tables as the rows are now."""
+    return PLACE.sub(lambda found: found[1] + table(read_rows(found[2])) + found[3], text)
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        page.write_text(with_tables(page.read_text("utf-8")), "utf-8")
