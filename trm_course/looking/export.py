@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LARGEST', 'pack', 'Page', 'thinking_page', 'export_onnx']
 
-# %% ../../nbs/18_browser.ipynb #43fc489b
+# %% ../../nbs/18_browser.ipynb #03f0cda4
 """The network outside of Python: a page that thinks, and an ONNX file.
 
 `pack` writes the weights of a convolutional TRM as text. `thinking_page` puts them into one page of HTML, together with `engine.js`,
@@ -32,7 +32,7 @@ from ..puzzles.maze import draw, shortest_path
 from ..puzzles.tokens import read_maze, to_square
 from ..recursion.trm import TRM, State, write_whole
 
-# %% ../../nbs/18_browser.ipynb #dc368d58
+# %% ../../nbs/18_browser.ipynb #e87929f6
 _LETTERS = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", "S1")
 
 
@@ -44,7 +44,7 @@ def _as_text(name: str, tensor: torch.Tensor) -> dict:
     digits = marks[:, None] // (4096, 64, 1) % 64  # (weights, 3)
     return dict(name=name, scale=scale, text=_LETTERS[digits].tobytes().decode())
 
-# %% ../../nbs/18_browser.ipynb #f825ef2e
+# %% ../../nbs/18_browser.ipynb #bae23906
 def pack(
     model: TRM,  # with mixer="conv" and no puzzle table
 ) -> dict:  # config, and tensors: a list of {name, scale, text} with three letters for each weight
@@ -55,7 +55,7 @@ def pack(
     tensors = [_as_text(name, tensor) for name, tensor in model.state_dict().items()]
     return dict(config=asdict(model.config), tensors=tensors)
 
-# %% ../../nbs/18_browser.ipynb #33a428d2
+# %% ../../nbs/18_browser.ipynb #b96f2628
 @dataclass(frozen=True)
 class Page:
     "A page with a network in it, which thinks about the maze that its reader draws. It shows itself in a notebook; `save` writes it to a file."
@@ -90,7 +90,7 @@ class Page:
     def __repr__(self) -> str:
         return f"Page: {self.alt}"
 
-# %% ../../nbs/18_browser.ipynb #79e4625f
+# %% ../../nbs/18_browser.ipynb #3bc82bc0
 def _write(path: str | Path, write: Callable[[Path], object]) -> Path:
     "Writes a file whole or not at all; raises ValueError, in one sentence, where that is impossible."
     try:
@@ -99,7 +99,7 @@ def _write(path: str | Path, write: Callable[[Path], object]) -> Path:
         raise ValueError(f"out: {path} cannot be written ({error.strerror}); give a file in a folder that exists") from error
     return Path(path)
 
-# %% ../../nbs/18_browser.ipynb #46e00b01
+# %% ../../nbs/18_browser.ipynb #49767883
 _FIRST_MAZE = """
 .....#.#.S.
 ####.#.#.#.
@@ -116,7 +116,7 @@ _FIRST_MAZE = """
 
 LARGEST = 21  # cells on a side: a call of the net still takes less than a tenth of a second
 
-# %% ../../nbs/18_browser.ipynb #4434d527
+# %% ../../nbs/18_browser.ipynb #ddb7819d
 def thinking_page(
     model: TRM,  # with mixer="conv" and no puzzle table
     maze: np.ndarray | None = None,  # (H, W) tokens of `MAZE`, the one to begin with; up to 21 cells on a side
@@ -132,7 +132,7 @@ def thinking_page(
     draw([maze, model.predict(tokens)[0].cpu().numpy()[0]], ["a maze", "the network's answer"]).savefig(stream, format="png", dpi=60)
     return Page(data, stream.getvalue(), "A network thinks about a maze that you draw: the maze, its answer y, its thought z, and its confidence.")
 
-# %% ../../nbs/18_browser.ipynb #eb2346a7
+# %% ../../nbs/18_browser.ipynb #01220dc8
 class _OneStep(nn.Module):
     "A supervision step with plain tensors going in and out."
 
@@ -155,7 +155,7 @@ def _quiet():
     finally:
         logging.disable(logging.NOTSET)
 
-# %% ../../nbs/18_browser.ipynb #76e02765
+# %% ../../nbs/18_browser.ipynb #cc95fcbf
 def export_onnx(
     model: TRM,
     path: str | Path,
