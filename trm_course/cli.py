@@ -12,7 +12,6 @@ __all__ = ['app', 'export', 'train', 'load', 'evaluate', 'read_text', 'is_shorte
 Each subcommand is a function whose arguments are its options and whose docstring is its help. `main` runs them and turns bad input
 into one sentence and exit code 2."""
 
-# %% ../nbs/command.ipynb #68ab6468
 import dataclasses
 import json
 import os

@@ -141,6 +141,7 @@ class _OneStep(nn.Module):
         self.model = model
 
     def forward(self, tokens, y, z, puzzle_ids=None):
+        "tokens (B, L), y and z (B, prefix + L, D) -> new y and z, logits (B, L, V), q (B,)."
         state, logits, q = self.model.think(self.model.read(tokens, puzzle_ids), State(y, z))
         return state.y, state.z, logits, q
 
