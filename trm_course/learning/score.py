@@ -53,7 +53,7 @@ class Share(NamedTuple):
         share, spread = self.value, z * z / self.of
         centre = (share + spread / 2) / (1 + spread)
         half = z / (1 + spread) * math.sqrt(share * (1 - share) / self.of + spread / self.of / 4)
-        return max(0.0, centre - half), min(1.0, centre + half)
+        return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))  # rounding must not leave the share outside
 
     def __str__(self) -> str:
         low, high = self.interval()
