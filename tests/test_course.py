@@ -45,7 +45,7 @@ RUN_ALL = """() => {
     window.jupyterapp.commands.execute('notebook:run-all-cells').finally(() => window.finished = true);
 }"""
 
-ALL_TRUSTED = "() => window.jupyterapp.shell.currentWidget.content.widgets.every(cell => cell.model.trusted)"
+ALL_TRUSTED = "() => window.jupyterapp.shell.currentWidget.content.widgets.every(cell => cell.model.type !== 'code' || cell.model.trusted)"
 
 CELLS = "() => window.jupyterapp.shell.currentWidget.context.model.toJSON().cells"
 
@@ -109,7 +109,7 @@ def test_browser_runs_a_notebook(notebook, tmp_path):
         page.wait_for_function(IS_READY, arg=notebook, timeout=60_000)
         assert page.evaluate(ALL_TRUSTED)
         page.evaluate(RUN_ALL)
-        page.wait_for_function("window.finished", timeout=120_000)
+        page.wait_for_function("window.finished", timeout=240_000)
         cells = [cell for cell in page.evaluate(CELLS) if cell["cell_type"] == "code"]
         page.screenshot(path=OUTPUT / f"lab_{Path(notebook).stem}.png")
         browser.close()
