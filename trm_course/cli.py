@@ -130,11 +130,10 @@ def evaluate(weights: Positional[str] = "maze-small", kind: str = "perfect", siz
         out: A file to which the scores are added, one line of JSON each.
     """
     _check_numbers(steps, count, threshold)
-    from trm_course.learning.score import held_out
     from trm_course.puzzles.dataset import Batch, MazeTask
 
     network, began = load(weights), time.monotonic()
-    test = Batch(*(column[:count].to(network.y_start.device) for column in held_out(MazeTask(kind, size)).test))
+    test = Batch(*(column[:count].to(network.y_start.device) for column in MazeTask(kind, size).split().test))
     print(f"{len(test.inputs)} unseen {kind} {size}x{size} mazes, solved exactly:")
     scores = list(_report(network, test, steps, threshold))
     if out:

@@ -25,8 +25,8 @@ from .ema import EMA
 from .losses import all_right, trm_loss
 from .optim import AdamATan2, learning_rate
 from .recipes import Recipe
-from .score import held_out, score
-from ..puzzles.dataset import Batch, MazeStream, MazeTask
+from .score import score
+from ..puzzles.dataset import Batch
 from ..recursion.supervise import Carry
 from ..recursion.trm import TRM, State, write_whole
 
@@ -45,9 +45,9 @@ class Run:
         optimizer = AdamATan2(self.network.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
         self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
         self.ema = EMA(self.network.parameters(), recipe.ema)
-        self.held_out = [held_out(task) for task in recipe.tasks]
+        self.held_out = [task.split() for task in recipe.tasks]
         self.carries = [
-            Carry(MazeStream(task, recipe.seed, held.both), recipe.batch, recipe.N_sup, recipe.exploration, seed=recipe.seed)
+            Carry(task.stream(recipe.seed, held), recipe.batch, recipe.N_sup, recipe.exploration, seed=recipe.seed)
             for task, held in zip(recipe.tasks, self.held_out)
         ]
         self.updates, self.seconds, self.saved, self.log = 0, 0.0, 0, []  # `saved`: how many updates the last save holds
@@ -128,12 +128,12 @@ class Trainer(Learner):
     "A run that learns, is tested, and can be saved and loaded to go on with the same numbers."
 
     def validate(self, count: int = 64) -> dict[str, float]:  # for each task the share of whole answers that are right
-        "Exact accuracy of the averaged weights after N_sup steps on the first `count` validation mazes, task by task."
+        "Exact accuracy of the averaged weights after N_sup steps on the first `count` validation puzzles, task by task."
         last, device, shares = self.recipe.N_sup, self.accelerator.device, {}
         with self.ema.applied():
             for task, held in zip(self.recipe.tasks, self.held_out):
                 batch = Batch(*(column[:count].to(device) for column in held.validation))
-                shares[f"{task.kind} {task.size}x{task.size}"] = score(self.network, batch, (last,))[last].value
+                shares[task.name] = score(self.network, batch, (last,))[last].value
         return shares
 
     def save(self, path: Path):

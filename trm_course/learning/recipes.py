@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 
 from ..nets.tiny import TRMConfig
-from ..puzzles.dataset import MazeTask
+from ..puzzles.dataset import MazeTask, Task
 
 # %% ../../nbs/recipes.ipynb #32049ab5
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Recipe:
     name: str
     about: str
     model: TRMConfig
-    tasks: tuple[MazeTask, ...]  # one conveyor each, taken in turns
+    tasks: tuple[Task, ...]  # one conveyor each, taken in turns
     minutes: float = 3.0  # of training, without the time that watching and testing take
     updates: int | None = None  # optimizer steps, instead of minutes
     batch: int = 32  # slots of a conveyor
@@ -53,10 +53,10 @@ def _rules(recipe: Recipe):  # yields pairs: what must hold, and the sentence fo
         yield 0 <= getattr(recipe, field) <= 1, f"{field}: found {getattr(recipe, field)}, expected a share between 0 and 1"
     yield recipe.loss in ("softmax", "stablemax"), f"loss: found {recipe.loss!r}, expected 'softmax' or 'stablemax'"
     for task in recipe.tasks:
-        length = recipe.model.length
-        yield (length in (None, task.size**2),
-               f"tasks: found {task.size}x{task.size} mazes, but the network takes {length} cells; change one of the two")
-    yield not recipe.model.puzzles, f"model: found a table of {recipe.model.puzzles} puzzles, expected none; mazes have no ids"
+        takes, found = recipe.model, f"tasks: found {task.name} with"
+        yield takes.length in (None, task.cells), f"{found} {task.cells} cells, but the network takes {takes.length}; change one of the two"
+        yield takes.vocabulary >= task.tokens, f"{found} {task.tokens} tokens, but the network knows {takes.vocabulary}; change its vocabulary"
+        yield max(takes.puzzles, 1) >= task.puzzles, f"{found} {task.puzzles} ids, but the network's table has {takes.puzzles}; change its puzzles"
 
 # %% ../../nbs/recipes.ipynb #66d6be0d
 LAPTOP = TRMConfig(vocabulary=5, width=64, layers=2, expansion=2.0, multiple=32, mixer="conv", heads=1, n=2, T=2)
