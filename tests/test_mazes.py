@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from notebooks import ROOT
 
-from trm_course.puzzles.maze import EMPTY, END, PATH, START, WALL, make_mazes, shortest_path
+from trm_course.puzzles.carve import make_mazes
+from trm_course.puzzles.maze import EMPTY, END, PATH, START, WALL, shortest_path
 
 OFFICIAL = ROOT.parent / "shared" / "data" / "maze_hard_train" / "train.csv"
 TOKENS = np.zeros(128, np.uint8)

@@ -15,7 +15,8 @@ from test_course import BROWSER, BROWSER_OPTIONS, OUTPUT
 
 from trm_course.looking.export import Page, export_onnx, pack, thinking_page
 from trm_course.nets.tiny import TRMConfig
-from trm_course.puzzles.maze import END, START, WALL, make_mazes
+from trm_course.puzzles.carve import make_mazes
+from trm_course.puzzles.maze import END, START, WALL
 from trm_course.puzzles.tokens import read_maze
 from trm_course.recursion.trm import TRM, shipped
 

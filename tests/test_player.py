@@ -12,7 +12,8 @@ from test_course import BROWSER, BROWSER_OPTIONS, OUTPUT
 
 from trm_course.looking.player import play
 from trm_course.looking.trace import trace
-from trm_course.puzzles.maze import PATH, make_mazes
+from trm_course.puzzles.carve import make_mazes
+from trm_course.puzzles.maze import PATH
 from trm_course.recursion.trm import TRM, shipped
 
 pytestmark = pytest.mark.skipif(not BROWSER, reason="needs chromium or google-chrome")

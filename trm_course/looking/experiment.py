@@ -17,7 +17,8 @@ import numpy as np
 
 from .player import _draw_answer, _draw_state, _views
 from .trace import trace
-from ..puzzles.maze import EMPTY, END, PATH, START, WALL, _expect_mazes, flood, make_mazes, shortest_path
+from ..puzzles.carve import make_mazes
+from ..puzzles.maze import EMPTY, END, PATH, START, WALL, _expect_mazes, flood, shortest_path
 from ..puzzles.tokens import MAZE
 from ..recursion.halt import to_logit
 from ..recursion.trm import TRM

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .augment import distinct, fingerprints
-from .maze import make_mazes
+from .carve import make_mazes
 
 # %% ../../nbs/03_batches.ipynb #c32
 class Batch(NamedTuple):
