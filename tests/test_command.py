@@ -99,6 +99,14 @@ def test_refuses_a_bad_maze(text, words, tmp_path):
 
 
 LINES = {
+    "no command": ("", "Expected one of {train, eval, solve"),
+    "unknown command": ("sove maze.txt", "Unrecognized options: sove"),
+    "no file": ("solve", "Missing from trm solve: FILE"),
+    "no number": ("train maze-9 --minutes soon", "--minutes"),
+    "no whole number": ("eval --steps a b", "--steps"),
+    "option without value": ("train maze-9 --out", "'--out'"),
+    "misspelt option": ("train maze-9 --minuts 3", "--minutes"),
+    "one file too many": ("solve maze.txt maze.txt", "maze.txt; try trm --help"),
     "missing file": ("solve nowhere.txt", "nowhere.txt: cannot be read"),
     "folder as file": ("solve .", ".: cannot be read"),
     "no text": ("solve binary", "binary: cannot be read as text"),
