@@ -113,9 +113,9 @@ def test_turned_labels_of_mazes_with_one_path_keep_the_rule():
 
 @pytest.mark.skipif(not MAZES.exists(), reason=f"needs the official training set of Maze-Hard at {MAZES}")
 def test_turned_labels_of_maze_hard_break_the_rule():
-    """Of the eight symmetries one keeps all official labels, the mirror image most of them, and the other six none."""
+    """Of the eight symmetries one keeps all official labels, the mirror image most of them, and the other six next to none."""
     with MAZES.open(newline="") as file:
         rows = list(csv.DictReader(file))
     mazes, answers = (grids(row[column] for row in rows) for column in ("question", "answer"))
     kept = [(shortest_path(symmetry(mazes, number)) == symmetry(answers, number)).all((1, 2)).mean() for number in range(8)]
-    assert kept[0] == 1 and 0.9 < kept[4] < 1 and not any(kept[number] for number in (1, 2, 3, 5, 6, 7))
+    assert kept[0] == 1 and 0.9 < kept[4] < 1 and max(kept[number] for number in (1, 2, 3, 5, 6, 7)) < 0.01

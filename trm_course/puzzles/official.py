@@ -6,7 +6,7 @@
 __all__ = ['Header', 'FolderError', 'read_json', 'read_header', 'read_array', 'PuzzleSet', 'read_set', 'Folder', 'read_folder',
            'new_folder', 'write_set']
 
-# %% ../../nbs/official.ipynb #55bd4cb5
+# %% ../../nbs/official.ipynb #ac2a4b4c
 """Folders of puzzles as the official builders write them: read through a memory map, checked, and written whole or not at all.
 
 Read in this order: `Header` is what a set says about itself, `PuzzleSet` holds its arrays, `read_set` and `read_folder` open them,
@@ -26,7 +26,7 @@ import torch
 
 from .dataset import Batch
 
-# %% ../../nbs/official.ipynb #550a3d39
+# %% ../../nbs/official.ipynb #d4551a92
 @dataclass(frozen=True)
 class Header:
     "What dataset.json says about a set of puzzles."
@@ -42,7 +42,7 @@ class Header:
     total_puzzles: int | None = None
     sets: list[str] = field(default_factory=lambda: ["all"])
 
-# %% ../../nbs/official.ipynb #cfa2739d
+# %% ../../nbs/official.ipynb #bcfb376b
 class FolderError(ValueError):
     "What is wrong with a folder of puzzles, in one sentence."
 
@@ -57,7 +57,7 @@ def read_json(path: Path):
     except (OSError, UnicodeDecodeError) as error:
         raise FolderError(f"{path}: cannot be read as text ({type(error).__name__}), expected JSON; copy the file again") from error
 
-# %% ../../nbs/official.ipynb #6df69898
+# %% ../../nbs/official.ipynb #b7cd0178
 def _expected(name: str, value) -> str:
     "What was expected of a value in dataset.json; nothing where it is as it should be."
     if name == "sets":
@@ -70,7 +70,7 @@ def _expected(name: str, value) -> str:
     least = {"pad_id": 0, "blank_identifier_id": 0, "ignore_label_id": -100}.get(name, 1)
     return "" if type(value) is int and value >= least else f"a whole number of at least {least}; build the folder again"
 
-# %% ../../nbs/official.ipynb #df280e9c
+# %% ../../nbs/official.ipynb #25e1222d
 def read_header(path: Path) -> Header:
     "The header in a dataset.json. Raises FolderError where one of its values is missing or impossible."
     found = read_json(path)
@@ -82,7 +82,7 @@ def read_header(path: Path) -> Header:
             raise FolderError(f"{path}: found {value!r} as {name}, expected {expected}")
     return header
 
-# %% ../../nbs/official.ipynb #a85fbe4b
+# %% ../../nbs/official.ipynb #d0d4def7
 def _expect_numpy(path: Path):
     "Raises FolderError for a file that is missing, empty, a pointer, or not written by numpy."
     try:
@@ -96,7 +96,7 @@ def _expect_numpy(path: Path):
         what = f"bytes that begin with {begin[:8]}" if begin else "an empty file"
         raise FolderError(f"{path}: found {what}, expected an array as numpy.save writes it, without pickle; copy or build it again")
 
-# %% ../../nbs/official.ipynb #f967ab3c
+# %% ../../nbs/official.ipynb #5aa082ac
 def read_array(path: Path) -> np.ndarray:  # whole numbers, memory-mapped
     "An array of whole numbers in a .npy file. Raises FolderError for a file that is missing, empty, truncated, pickled, a pointer or holds fractions."
     _expect_numpy(path)
@@ -108,7 +108,7 @@ def read_array(path: Path) -> np.ndarray:  # whole numbers, memory-mapped
         raise FolderError(f"{path}: found numbers of type {array.dtype}, expected whole numbers; convert them with astype")
     return array
 
-# %% ../../nbs/official.ipynb #61ce1057
+# %% ../../nbs/official.ipynb #d6d95fea
 def _check_indices(path: Path, indices: np.ndarray, end: int, of: str):
     "Raises FolderError unless the array begins at 0, grows at every place, and ends at `end`."
     if indices.ndim != 1 or len(indices) < 2:
@@ -119,13 +119,13 @@ def _check_indices(path: Path, indices: np.ndarray, end: int, of: str):
         place = wrong[0] + 1
         raise FolderError(f"{path}, place {place}: found {indices[place]} after {indices[place - 1]}, expected a larger number; build the folder again")
 
-# %% ../../nbs/official.ipynb #02d4c5a4
+# %% ../../nbs/official.ipynb #3ee31c17
 def _check_counts(path: Path, found: int, expected: int, what: str):
     "Raises FolderError where two counts that should agree do not."
     if found != expected:
         raise FolderError(f"{path}: found {found} {what}, expected {expected}; the files are from different builds or one is cut, build the folder again")
 
-# %% ../../nbs/official.ipynb #e13b722c
+# %% ../../nbs/official.ipynb #0b3839c2
 class PuzzleSet(NamedTuple):
     "One set of puzzles; the arrays are memory-mapped. (Official code: puzzle_dataset.py)"
 
@@ -157,7 +157,7 @@ class PuzzleSet(NamedTuple):
         "Where one of the arrays lies."
         return self.folder / f"{self.header.sets[0]}__{name}.npy"
 
-# %% ../../nbs/official.ipynb #1a9e6f07
+# %% ../../nbs/official.ipynb #3c9bb602
 def read_set(folder: Path) -> PuzzleSet:
     "Opens a set of puzzles; reads no example yet. Raises FolderError for files that are missing, damaged or do not fit together."
     header = read_header(folder / "dataset.json")
@@ -178,7 +178,7 @@ def read_set(folder: Path) -> PuzzleSet:
                           f"expected 0 to {header.num_puzzle_identifiers - 1}; build the folder again")
     return found
 
-# %% ../../nbs/official.ipynb #d369e7d1
+# %% ../../nbs/official.ipynb #4077ea8a
 class Folder(NamedTuple):
     "What a builder wrote: two sets of puzzles that share their tokens and ids."
 
@@ -205,7 +205,7 @@ def read_folder(path: str | Path) -> Folder:
     _check_counts(path / "identifiers.json", len(identifiers), train.header.num_puzzle_identifiers, "names of puzzle ids")
     return Folder(train, test, identifiers)
 
-# %% ../../nbs/official.ipynb #628325f0
+# %% ../../nbs/official.ipynb #e30d3e69
 @contextmanager
 def new_folder(
     path: str | Path,
@@ -229,7 +229,7 @@ def new_folder(
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
-# %% ../../nbs/official.ipynb #827a0434
+# %% ../../nbs/official.ipynb #bc4f7d68
 def _starts(sizes: np.ndarray) -> np.ndarray:
     "Where each part begins, and the end, (len(sizes) + 1,) int32."
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
@@ -241,7 +241,7 @@ def _array_file(path: Path, shape: tuple[int, int], dtype: np.dtype):
     np.lib.format.write_array_header_1_0(file, dict(descr=np.lib.format.dtype_to_descr(dtype), fortran_order=False, shape=shape))
     return file
 
-# %% ../../nbs/official.ipynb #91c06e2b
+# %% ../../nbs/official.ipynb #bc364a2a
 def write_set(
     folder: Path,  # made here
     blocks: Iterable[tuple[np.ndarray, np.ndarray]],  # questions and answers (any number, L), in the order of the examples
@@ -262,7 +262,7 @@ def write_set(
     _write_blocks(folder, blocks, header, int(np.sum(examples)))
     return read_set(folder)
 
-# %% ../../nbs/official.ipynb #01d11607
+# %% ../../nbs/official.ipynb #10352dd2
 def _write_blocks(folder: Path, blocks, header: Header, rows: int):
     "The inputs and labels of a set, as small a type as the vocabulary allows."
     dtype, written = np.min_scalar_type(header.vocab_size - 1), 0
