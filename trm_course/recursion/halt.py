@@ -45,5 +45,9 @@ class HaltingHead(nn.Module):
         y: torch.Tensor,  # (B, tokens to read, D): all cells, or the first token alone as in the official code
     ) -> torch.Tensor:  # (B,)
         "The confidence in each puzzle's answer, as a logit."
+        return self.values(y)[:, 0]
+
+    def values(self, y: torch.Tensor) -> torch.Tensor:  # (B, 2)
+        "The same beside what going on would be worth, which only HRM learns (notebook 22); y as in `forward`."
         y = y.detach() + (y - y.detach()) / y.shape[1]  # the same numbers, the gradient shared out
-        return F.linear(y, self.weight, self.bias)[..., 0].amin(1)
+        return F.linear(y, self.weight, self.bias).amin(1)
