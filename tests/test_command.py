@@ -69,7 +69,7 @@ def test_a_wrong_answer_ends_with_one(untrained, tmp_path):
     assert done.stderr.startswith("Not a shortest path") and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["", "train", "eval", "solve", "export", "export page", "export onnx"])
+@pytest.mark.parametrize("command", ["", "data", "data maze-hard", "data sudoku-extreme", "train", "eval", "solve", "export", "export page", "export onnx"])
 def test_help_teaches_by_example(command, tmp_path):
     done = trm(*command.split(), "--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -120,6 +120,11 @@ LINES = {
     "a file as folder": ("train maze-9 --minutes 1 --out maze.txt", "maze.txt cannot be made"),
     "unknown kind": ("eval --kind round", "kind: found 'round'"),
     "size too small": ("eval --size 2", "size: found 2"),
+    "data onto a file": ("data maze-hard --generate --out maze.txt", "maze.txt: found a file"),
+    "data into a full folder": ("data maze-hard --generate --out .", "in it, expected a new or an empty folder"),
+    "data from nowhere": ("data maze-hard --source nowhere.csv --out new", "nowhere.csv: cannot be read"),
+    "data from two places": ("data sudoku-extreme --source maze.txt --generate --out new", "source, generate: found"),
+    "nine copies": ("data maze-hard --generate --aug 9 --out new", "aug: found 9, expected 0 to 7"),
     "no mazes": ("eval --count 0", "count: found 0"),
     "every 0": ("train maze-9 --minutes 1 --every 0", "every: found 0"),
     "step 0": ("eval --steps 0 4", "steps: found 0"),

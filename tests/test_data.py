@@ -1,18 +1,32 @@
-"""Folders of puzzles: those of the official builders are read as the official loader reads them."""
+"""Folders of puzzles: those of the official builders are read as the official loader reads them, and `trm data` makes whole ones or none."""
 
 import csv
+import json
+import os
+import resource
 import shutil
+import signal
+import subprocess
+import threading
+import time
+from functools import partial
+from hashlib import sha256
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 from notebooks import ROOT
+from test_command import PROGRAM, complaint, trm
 from test_mazes import OFFICIAL as MAZES
 from test_mazes import grids
 
 from trm_course.puzzles.augment import symmetry
+from trm_course.puzzles.builders import SUDOKUS, build
 from trm_course.puzzles.folder import FolderTask, test_batches, training_batches
 from trm_course.puzzles.maze import shortest_path
 from trm_course.puzzles.official import PuzzleSet, new_folder, read_folder, write_set
+from trm_course.puzzles.sources import check_mazes, check_sudokus
+from trm_course.puzzles.sudoku import make_sudokus
 from trm_course.puzzles.tokens import MAZE, MAZE_HARD, convert
 
 test_batches.__test__ = False  # a function of the package, whatever its name says
@@ -119,3 +133,195 @@ def test_turned_labels_of_maze_hard_break_the_rule():
     mazes, answers = (grids(row[column] for row in rows) for column in ("question", "answer"))
     kept = [(shortest_path(symmetry(mazes, number)) == symmetry(answers, number)).all((1, 2)).mean() for number in range(8)]
     assert kept[0] == 1 and 0.9 < kept[4] < 1 and max(kept[number] for number in (1, 2, 3, 5, 6, 7)) < 0.01
+
+
+# The command
+
+PUBLIC = ROOT.parent / "shared" / "data" / "sudoku"
+
+
+def table(path, questions, answers):
+    """A CSV file as the published ones are, with a source and a rating."""
+    texts = ["".join(map(str, grid.ravel())).replace("0", ".") for grids in (questions, answers) for grid in grids]
+    rows = zip(texts[: len(questions)], texts[len(questions) :])
+    path.write_text("source,question,answer,rating\n" + "".join(f"made,{question},{answer},0\n" for question, answer in rows))
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """A folder with train.csv and test.csv: 30 and 10 Sudokus."""
+    folder = tmp_path_factory.mktemp("tables")
+    questions, answers = make_sudokus(40, 9, seed=0)
+    table(folder / "train.csv", questions[:30], answers[:30])
+    table(folder / "test.csv", questions[30:], answers[30:])
+    return folder
+
+
+def as_digits(array):
+    """Rows of official tokens as Sudokus."""
+    return np.array(array).reshape(-1, 9, 9) - 1
+
+
+def test_fills_a_folder_from_tables(tables, tmp_path):
+    done = trm("data", "sudoku-extreme", "--source", tables, "--subsample", 20, "--aug", 3, "--out", "new/sudoku", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "new/sudoku: 20 training puzzles, each with 3 augmented copies, and 10 test puzzles\n"), done.stderr
+    folder = read_folder(tmp_path / "new" / "sudoku")
+    assert folder.train.inputs.shape == (80, 81) and folder.test.inputs.shape == (10, 81)
+    for puzzles in folder[:2]:
+        check_sudokus(as_digits(puzzles.inputs), as_digits(puzzles.labels))
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["sudoku"]
+
+
+def test_makes_mazes_and_solves_their_copies_again(tmp_path):
+    assert trm("data", "maze-hard", "--generate", "--subsample", 3, "--aug", 7, "--out", "mazes", cwd=tmp_path).returncode == 0
+    puzzles = read_folder(tmp_path / "mazes").train
+    mazes, answers = (convert(np.array(array).reshape(-1, 30), MAZE_HARD, MAZE).reshape(-1, 30, 30) for array in (puzzles.inputs, puzzles.labels))
+    assert len(mazes) == 24
+    check_mazes(mazes, answers)
+
+
+@pytest.mark.skipif(not MAZES.exists(), reason=f"needs the official training set of Maze-Hard at {MAZES}")
+def test_fills_a_folder_with_the_official_mazes(tmp_path):
+    """One table: a tenth of it becomes the test set."""
+    done = trm("data", "maze-hard", "--source", MAZES, "--out", "mazes", cwd=tmp_path)
+    assert "900 training puzzles, each with 0 augmented copies, and 100 test puzzles" in done.stdout, done.stderr
+
+
+@pytest.mark.skipif(not PUBLIC.exists(), reason=f"needs Sudokus at {PUBLIC}")
+def test_fills_a_folder_with_public_sudokus(tmp_path):
+    done = trm("data", "sudoku-extreme", "--source", PUBLIC, "--aug", 2, "--out", "sudokus", cwd=tmp_path)
+    assert "800 training puzzles, each with 2 augmented copies, and 200 test puzzles" in done.stdout, done.stderr
+
+
+class Hub(SimpleHTTPRequestHandler):
+    """Answers what the hub's library asks for two files of a data set."""
+
+    def translate_path(self, path):
+        """Where the file of `/datasets/OWNER/NAME/resolve/REVISION/FILE` lies."""
+        self.server.asked.append(path)
+        return os.path.join(self.directory, path.rpartition("/")[2])
+
+    def end_headers(self):
+        """With the two headers that name a file and its version."""
+        self.send_header("ETag", f'"{sha256(self.path.encode()).hexdigest()}"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        super().end_headers()
+
+    def log_message(self, *words):
+        """Nothing."""
+
+
+@pytest.fixture
+def hub(tables, tmp_path):
+    """The environment in which a server on this machine is the hub, and the paths that were asked for."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, directory=tables))
+    server.asked = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    cache = {"HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    yield os.environ | cache | {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}"}, server.asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_fetches_the_published_tables(hub, tmp_path):
+    """The hub's own library does the fetching; only its address is another."""
+    environment, asked = hub
+    done = trm("data", "sudoku-extreme", "--out", "sudoku", cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stdout) == (0, "sudoku: 30 training puzzles, each with 0 augmented copies, and 10 test puzzles\n"), done.stderr
+    assert {path.partition("/resolve/")[0] for path in asked} == {"/datasets/sapientinc/sudoku-extreme"}
+
+
+def test_says_that_there_is_no_network(hub, tmp_path):
+    environment, _ = hub
+    said = complaint(trm("data", "maze-hard", "--out", "mazes", cwd=tmp_path, env=environment | {"HF_HUB_OFFLINE": "1"}))
+    assert "sapientinc/maze-30x30-hard-1k: cannot be fetched" in said and "--generate" in said
+
+
+# Accidents
+
+def building(folder):
+    """A process that writes a large folder, with some of it written."""
+    command = [*PROGRAM, "data", "sudoku-extreme", "--source", folder / "train.csv", "--aug", "50000", "--out", folder / "large"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    until = time.monotonic() + 90
+    while time.monotonic() < until and process.poll() is None:
+        if any(path.stat().st_size > 1_000_000 for path in folder.glob("large*/train/all__inputs.npy")):
+            return process
+        time.sleep(0.02)
+    process.kill()
+    raise AssertionError(process.communicate())
+
+
+@pytest.mark.parametrize("how, code", [(signal.SIGKILL, -9), (signal.SIGINT, 130)], ids=["kill -9", "Ctrl-C"])
+def test_a_broken_build_leaves_nothing_that_looks_whole(how, code, tables, tmp_path):
+    """A killed process cannot clean up, but what it leaves is called unfinished, and the next build does not mind."""
+    shutil.copy(tables / "train.csv", tmp_path)
+    process = building(tmp_path)
+    process.send_signal(how)
+    process.communicate(timeout=60)
+    left = sorted(path.name for path in tmp_path.iterdir() if path.name != "train.csv")
+    assert process.returncode == code
+    assert not left if how == signal.SIGINT else len(left) == 1 and left[0].endswith(".unfinished")
+    assert trm("data", "sudoku-extreme", "--source", tables, "--out", "large", cwd=tmp_path).returncode == 0
+    read_folder(tmp_path / "large")
+
+
+def test_a_full_disk_leaves_nothing(tables, tmp_path):
+    """No file may grow beyond 100 kB here."""
+    said = complaint(trm("data", "sudoku-extreme", "--source", tables, "--aug", 100, "--out", "sudoku", cwd=tmp_path,
+                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))))
+    assert "sudoku: could not be written (File too large), nothing is left of it" in said
+    assert not list(tmp_path.iterdir())
+
+
+# Bad input: what the training table holds, and words that the sentence must hold. The pages of the modules try more of them.
+
+QUESTION = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
+ANSWER = "534678912672195348198342567859761423426853791713924856961537284287419635345286179"
+TABLES = {
+    "empty": (b"", "train.csv: found an empty file"),
+    "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "git lfs pull"),
+    "UTF-16": (f"question,answer\n{QUESTION},{ANSWER}\n".encode("utf-16"), "found UTF-16"),
+    "semicolons": (f"question;answer\n{QUESTION};{ANSWER}\n".encode(), "line 1: found semicolons"),
+    "80 characters": (f"question,answer\n\n{QUESTION[1:]},{ANSWER}\n".encode(), "line 3, question: found 80 characters, expected 81"),
+    "clash": (f"question,answer\n5{QUESTION[0:80]},{ANSWER}\n".encode(), "line 2, question, row 1, column 2: found a second 5"),
+    "another puzzle": (f"question,answer\n{QUESTION},{ANSWER.translate(str.maketrans('12', '21'))}\n".encode(), "belongs to another puzzle"),
+    "breaks the rules": (f"{'.' * 81},{ANSWER[9:18]}{ANSWER[:9]}{ANSWER[18:80]}1\n".encode(), "line 1, answer, row 9, column 9: found a second 1"),
+}
+
+
+@pytest.mark.parametrize("content, words", TABLES.values(), ids=TABLES)
+def test_refuses_a_bad_table(content, words, tables, tmp_path):
+    (tmp_path / "tables").mkdir()
+    shutil.copy(tables / "test.csv", tmp_path / "tables")
+    (tmp_path / "tables" / "train.csv").write_bytes(content)
+    with pytest.raises(ValueError) as refused:
+        build(SUDOKUS, tmp_path / "new", tmp_path / "tables")
+    assert words in str(refused.value) and "tables/train.csv" in str(refused.value) and not (tmp_path / "new").exists()
+
+
+HARMLESS = {
+    "BOM": lambda text: b"\xef\xbb\xbf" + text,
+    "CRLF": lambda text: text.replace(b"\n", b"\r\n"),
+    "blank lines": lambda text: text.replace(b"\n", b"\n\n"),
+    "no header": lambda text: text.partition(b"\n")[2],
+    "JSON": None,
+}
+
+
+@pytest.mark.parametrize("change", HARMLESS.values(), ids=HARMLESS)
+def test_loses_no_row(change, tables, tmp_path):
+    """Every one of 30 training puzzles arrives, in order, whatever program saved the table."""
+    given = shutil.copytree(tables, tmp_path / "tables")
+    if change:
+        (given / "train.csv").write_bytes(change((given / "train.csv").read_bytes()))
+    else:
+        with (given / "train.csv").open(newline="") as file:
+            (given / "train.json").write_text(json.dumps(list(csv.DictReader(file))))
+        (given / "train.csv").unlink()
+    folders = []
+    for source, name in ((tables, "plain"), (given, "changed")):
+        build(SUDOKUS, tmp_path / name, source)
+        folders.append(read_folder(tmp_path / name).train)
+    assert len(folders[0].inputs) == 30 and (folders[0].inputs == folders[1].inputs).all() and (folders[0].labels == folders[1].labels).all()
