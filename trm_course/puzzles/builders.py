@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SUDOKUS', 'MAZES', 'Kind', 'make_distinct', 'find_puzzles', 'build']
 
-# %% ../../nbs/builders.ipynb #232bc1fc
+# %% ../../nbs/builders.ipynb #04d9a531
 """Builders: Sudokus and mazes into a folder of the official form, with augmented copies.
 
 `MAZES` and `SUDOKUS` say for each kind where puzzles come from and how copies are made; `build` writes the folder. (Official code:
@@ -28,7 +28,7 @@ from .sources import SourceError, from_hub, read_mazes, read_sudokus
 from .sudoku import make_sudokus
 from .tokens import MAZE, MAZE_HARD
 
-# %% ../../nbs/builders.ipynb #2a581874
+# %% ../../nbs/builders.ipynb #d0c65527
 @dataclass(frozen=True)
 class Kind:
     "What a builder must know about one kind of puzzle."
@@ -42,7 +42,7 @@ class Kind:
     vocab_size: int  # V of the official tokens, padding included
     most: int | None = None  # augmented copies of a puzzle, where there are so many
 
-# %% ../../nbs/builders.ipynb #9b57c4f9
+# %% ../../nbs/builders.ipynb #cde281ba
 def _sudoku_copies(questions, answers, each, random):
     "Every Sudoku and each - 1 shuffled faces of it."
     faces = shuffle_sudokus(np.repeat(questions, each, 0), np.repeat(answers, each, 0), random)
@@ -56,13 +56,13 @@ def _maze_copies(mazes, answers, each, random):
     turned = np.stack([symmetry(mazes, number) for number in range(each)], 1).reshape(-1, *mazes.shape[1:])
     return turned, shortest_path(turned)
 
-# %% ../../nbs/builders.ipynb #4073e3de
+# %% ../../nbs/builders.ipynb #26aac0ee
 SUDOKUS = Kind("sapientinc/sudoku-extreme", read_sudokus, lambda count, seed: make_sudokus(count, 9, seed), _sudoku_copies, sudoku_prints,
                tokens=np.arange(1, 11, dtype=np.uint8), vocab_size=11)
 MAZES = Kind("sapientinc/maze-30x30-hard-1k", read_mazes, lambda count, seed: make_mazes("scattered", count, 30, seed, least=110), _maze_copies,
              lambda mazes, answers: fingerprints(mazes), tokens=np.array([MAZE_HARD.names.index(name) for name in MAZE.names], np.uint8), vocab_size=6, most=7)
 
-# %% ../../nbs/builders.ipynb #fe05afcb
+# %% ../../nbs/builders.ipynb #cf669c00
 def _sources(kind: Kind, source: Path | None) -> list[Path]:
     "The tables to read: training and test, or one alone. Raises SourceError where a folder does not have both."
     if source is None:
@@ -75,7 +75,7 @@ def _sources(kind: Kind, source: Path | None) -> list[Path]:
                           "test.csv or test.json; give a folder with both, or one file, of which a tenth becomes the test set")
     return paths
 
-# %% ../../nbs/builders.ipynb #fede0e1c
+# %% ../../nbs/builders.ipynb #e7567761
 def _distinct(kind: Kind, questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
     "Positions of the puzzles that are not an earlier one augmented."
     return np.sort(np.unique(kind.prints(questions, answers), return_index=True)[1])
@@ -97,7 +97,7 @@ def make_distinct(
             more = kind.make(min(250, count - len(made[0])), [seed, number])
             made = tuple(map(np.concatenate, zip(made, more)))
 
-# %% ../../nbs/builders.ipynb #b9388b72
+# %% ../../nbs/builders.ipynb #53f28e75
 def find_puzzles(
     kind: Kind,
     source: Path | None = None,  # a folder with two tables, or one table; None for the published ones
@@ -130,7 +130,7 @@ def _parted(both, count):
     "The first `count` puzzles, and the rest."
     return [tuple(grids[:count] for grids in both), tuple(grids[count:] for grids in both)]
 
-# %% ../../nbs/builders.ipynb #048a03ed
+# %% ../../nbs/builders.ipynb #551e7793
 def _blocks(kind: Kind, questions, answers, each: int, random, name: str) -> Iterator[list[np.ndarray]]:
     "The rows of a set in official tokens, each puzzle followed by its copies, about 4,000 at a time."
     at_once = max(1, 4096 // each)
@@ -141,7 +141,7 @@ def _blocks(kind: Kind, questions, answers, each: int, random, name: str) -> Ite
             yield [kind.tokens[grid].reshape(len(grid), -1) for grid in grids]
             bar.update(len(questions[part]))
 
-# %% ../../nbs/builders.ipynb #5c12ba14
+# %% ../../nbs/builders.ipynb #13b12af8
 def build(
     kind: Kind,
     out: str | Path,  # new, or empty

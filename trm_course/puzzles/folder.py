@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ROUND', 'test_batches', 'draw_puzzles', 'training_batches', 'FolderStream', 'FolderTask']
 
-# %% ../../nbs/folder.ipynb #181a41b7
+# %% ../../nbs/folder.ipynb #03a583bc
 """Puzzles of a folder by the batch: in order for testing, and for training in the order of the official loader.
 
 `test_batches` and `training_batches` give what the official loader gives. `FolderTask` makes a folder a task that can be learnt; its
@@ -23,7 +23,7 @@ import torch
 from .dataset import Batch, HeldOut
 from .official import Folder, PuzzleSet, read_folder
 
-# %% ../../nbs/folder.ipynb #76a65bf7
+# %% ../../nbs/folder.ipynb #61aa2e23
 def test_batches(
     puzzles: PuzzleSet,
     size: int,  # B
@@ -37,7 +37,7 @@ def test_batches(
                    for column, token in zip(batch, (header.pad_id, -100, header.blank_identifier_id)))
         yield Batch(*(torch.cat(pair) for pair in zip(batch, padding))), real
 
-# %% ../../nbs/folder.ipynb #2e3975a2
+# %% ../../nbs/folder.ipynb #e8bc541f
 def draw_puzzles(
     puzzles: PuzzleSet,
     seed: int,  # of this round
@@ -50,7 +50,7 @@ def draw_puzzles(
     for puzzle in random.integers(groups[order], groups[order + 1]):
         yield starts[puzzle] + within.permutation(starts[puzzle + 1] - starts[puzzle])
 
-# %% ../../nbs/folder.ipynb #ebb52cee
+# %% ../../nbs/folder.ipynb #410b0deb
 def training_batches(
     puzzles: PuzzleSet,
     size: int,  # B
@@ -66,7 +66,7 @@ def training_batches(
             yield puzzles.batch(rows)
             rows = rows[:0]
 
-# %% ../../nbs/folder.ipynb #d981cd2b
+# %% ../../nbs/folder.ipynb #bd9fcde8
 ROUND = 2**32  # a position counts rounds in steps of this, and rows within the round
 
 
@@ -97,13 +97,13 @@ class FolderStream:
             self._number, self._rows = number, rows[~np.isin(rows, self.held_out)]
         return self._rows
 
-# %% ../../nbs/folder.ipynb #1c444049
+# %% ../../nbs/folder.ipynb #ebe19ade
 def _last_examples(puzzles: PuzzleSet, groups: np.ndarray) -> np.ndarray:
     "The last example of every puzzle in these groups, (rows,)."
     inside = [np.arange(*puzzles.group_indices[group : group + 2]) for group in groups]
     return puzzles.puzzle_indices[np.concatenate([*inside, np.zeros(0, np.int64)]) + 1] - 1
 
-# %% ../../nbs/folder.ipynb #d1591028
+# %% ../../nbs/folder.ipynb #2a6ec26f
 @dataclass(frozen=True)
 class FolderTask:
     """The puzzles of a folder that an official builder wrote, or ours. Reads them where they lie: memory holds the held-out puzzles, and one

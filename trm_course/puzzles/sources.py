@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SourceError', 'read_rows', 'check_sudokus', 'check_mazes', 'read_sudokus', 'read_mazes', 'from_hub']
 
-# %% ../../nbs/sources.ipynb #b238c641
+# %% ../../nbs/sources.ipynb #9721b3a9
 """Sudokus and mazes from tables, CSV or JSON, each checked: its signs, its givens, and that the answer is its own.
 
 `read_sudokus` and `read_mazes` read a file; `check_sudokus` and `check_mazes` look at grids; `from_hub` fetches the published
@@ -26,7 +26,7 @@ from .official import read_json
 from .solver import houses
 from .tokens import MAZE
 
-# %% ../../nbs/sources.ipynb #98b4d600
+# %% ../../nbs/sources.ipynb #5b4c0eb1
 class SourceError(ValueError):
     "What is wrong with a file of puzzles, in one sentence."
 
@@ -45,7 +45,7 @@ def _expect_text(path: Path):
     if begin[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in begin:
         raise SourceError(f"{path}: found UTF-16, two bytes a letter, expected UTF-8; save it again as CSV in UTF-8")
 
-# %% ../../nbs/sources.ipynb #e5245ea7
+# %% ../../nbs/sources.ipynb #57fc3b62
 def _columns(row: list[str], place: str) -> tuple[tuple[int, int], bool]:
     "Which columns hold question and answer, and whether this row is a header. Raises SourceError where neither can be told."
     names = [text.strip().lower() for text in row]
@@ -61,7 +61,7 @@ def _columns(row: list[str], place: str) -> tuple[tuple[int, int], bool]:
                           "or a question and an answer that are equally long")
     return tuple(longest), False
 
-# %% ../../nbs/sources.ipynb #0a2defe2
+# %% ../../nbs/sources.ipynb #5019cf02
 def _csv_rows(path: Path) -> Iterator[tuple[str, str, str]]:
     "Place, question and answer of each row of a CSV file."
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -81,7 +81,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, str, str]]:
         except (csv.Error, UnicodeDecodeError) as error:
             raise SourceError(f"{path}, after line {reader.line_num}: found something that is no CSV in UTF-8 ({error}); save it again as CSV in UTF-8") from error
 
-# %% ../../nbs/sources.ipynb #ebbb72f6
+# %% ../../nbs/sources.ipynb #d6185056
 def _json_rows(path: Path) -> Iterator[tuple[str, str, str]]:
     "Place, question and answer of each object of a JSON list."
     found = read_json(path)
@@ -91,7 +91,7 @@ def _json_rows(path: Path) -> Iterator[tuple[str, str, str]]:
             raise SourceError(f"{path}, item {number}: found {str(item)[:60]!r}, expected an object with question and answer as texts")
         yield f"{path}, item {number}", *texts
 
-# %% ../../nbs/sources.ipynb #f7431555
+# %% ../../nbs/sources.ipynb #5b2dccb1
 def read_rows(path: Path) -> Iterator[tuple[str, str, str]]:  # place (file and row, for errors), question, answer
     "The puzzles of a table as texts. Raises SourceError, or FolderError for broken JSON, where the file cannot be read as one."
     _expect_text(path)
@@ -102,14 +102,14 @@ def read_rows(path: Path) -> Iterator[tuple[str, str, str]]:  # place (file and 
     if not found:
         raise SourceError(f"{path}: found no puzzle, expected at least one row below the header; copy the file again")
 
-# %% ../../nbs/sources.ipynb #9f5c26fc
+# %% ../../nbs/sources.ipynb #b491aa37
 def _breaks(grids: np.ndarray) -> np.ndarray:  # (B, S, S) digits -> (B,) bool
     "Which Sudokus have a digit twice in a row, column or box."
     members, _ = houses(grids.shape[1])  # (S, 3S)
     bits = ((1 << grids.astype(np.uint16)) & 0xFFFE).reshape(len(grids), -1)[:, members]  # (B, S, 3S), 0 for a blank
     return (bits.sum(1) != np.bitwise_or.reduce(bits, 1)).any(1)
 
-# %% ../../nbs/sources.ipynb #b00308fb
+# %% ../../nbs/sources.ipynb #bb28bba3
 def check_sudokus(
     questions: np.ndarray,  # (B, S, S) digits, 0 for a blank
     answers: np.ndarray,  # (B, S, S)
@@ -122,13 +122,13 @@ def check_sudokus(
             read_sudoku("".join(map(str, questions[puzzle].ravel())), f"{places(puzzle)}, question")
         expect_solution(questions[puzzle], answers[puzzle], f"{places(puzzle)}, answer")
 
-# %% ../../nbs/sources.ipynb #0c7759f5
+# %% ../../nbs/sources.ipynb #056d1ea5
 def _first(places: Callable[[int], str], column: str, wrong: np.ndarray, sentence: Callable[[tuple], str]):
     "Raises SourceError for the first cell that is wrong, if one is."
     for puzzle, row, cell in np.argwhere(wrong)[:1]:
         raise SourceError(f"{places(puzzle)}, {column}, row {row + 1}, column {cell + 1}: {sentence((puzzle, row, cell))}")
 
-# %% ../../nbs/sources.ipynb #5f988be3
+# %% ../../nbs/sources.ipynb #3597124c
 def check_mazes(
     mazes: np.ndarray,  # (B, H, W) tokens of `MAZE`
     answers: np.ndarray,  # (B, H, W)
@@ -151,7 +151,7 @@ def check_mazes(
     _first(places, "answer", answers != right, lambda at: f"found {MAZE.names[answers[at]]}, expected {MAZE.names[right[at]]}: "
            "the shortest path that prefers down, left, right, up; solve the maze again")
 
-# %% ../../nbs/sources.ipynb #d4a97240
+# %% ../../nbs/sources.ipynb #9f4606ab
 def _encode(rows: list[tuple[str, str, str]], column: int, signs: tuple[str, ...], side: int) -> np.ndarray:  # (B, side, side)
     "One column of texts as grids. Raises SourceError for a text of another length, or a sign that is none."
     for row in rows:
@@ -165,7 +165,7 @@ def _encode(rows: list[tuple[str, str, str]], column: int, signs: tuple[str, ...
            lambda at: f"found {rows[at[0]][column][at[1] * side + at[2]]!r}, expected one of {''.join(signs)!r}")
     return grids
 
-# %% ../../nbs/sources.ipynb #9fef0b90
+# %% ../../nbs/sources.ipynb #5e8a5fae
 def _read(path: Path, signs: tuple[str, ...], side_of: Callable[[str, int], int], check: Callable) -> tuple[np.ndarray, np.ndarray]:
     "The puzzles of a file, checked, ten thousand at a time."
     rows, side, parts = read_rows(path), None, []
@@ -177,7 +177,7 @@ def _read(path: Path, signs: tuple[str, ...], side_of: Callable[[str, int], int]
             bar.update(len(chunk))
     return tuple(map(np.concatenate, zip(*parts)))
 
-# %% ../../nbs/sources.ipynb #014c0529
+# %% ../../nbs/sources.ipynb #db7958c1
 def read_sudokus(
     path: str | Path,  # CSV, or a list in .json; a blank is written . or 0
 ) -> tuple[np.ndarray, np.ndarray]:  # questions and answers, (N, 9, 9) uint8, 0 for a blank
@@ -199,7 +199,7 @@ def _side(place: str, length: int) -> int:
         raise SourceError(f"{place}, question: found {length} characters, expected those of a square of 3x3 to 60x60 cells")
     return side
 
-# %% ../../nbs/sources.ipynb #51bdf878
+# %% ../../nbs/sources.ipynb #a88fd22b
 def from_hub(
     repository: str,  # "owner/name" of a data set
 ) -> tuple[Path, Path]:  # train.csv and test.csv on this machine
