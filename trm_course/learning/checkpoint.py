@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..recursion.trm import write_whole
+from ..recursion.weights import write_whole
 
 # %% ../../nbs/checkpoint.ipynb #1837462e
 def _describe(value, name: str, tensors: dict):

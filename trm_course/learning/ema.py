@@ -16,21 +16,8 @@ from contextlib import contextmanager
 import torch
 
 # %% ../../nbs/14_ema.ipynb #00000024
-@torch.no_grad()
-def _swap(
-    averages: list[torch.Tensor],  # any shapes
-    parameters: list[torch.nn.Parameter],  # the same shapes
-):
-    "Each takes the other's values, bit for bit."
-    for average, parameter in zip(averages, parameters):
-        trained = parameter.clone()
-        parameter.copy_(average)
-        average.copy_(trained)
-
-# %% ../../nbs/14_ema.ipynb #00000025
-class EMA:
-    """The exponential moving average of some parameters, moved after every optimizer step (paper, section 4.7; official models/ema.py). It
-    starts warm, so that the random start is soon forgotten. Puzzle tables stay out, as in the official code: do not pass them."""
+class _Average:
+    "An average that follows some parameters."
 
     def __init__(
         self,
@@ -48,6 +35,23 @@ class EMA:
         self.updates += 1
         decay = min(self.decay, self.updates / (9 + self.updates))
         torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
+
+# %% ../../nbs/14_ema.ipynb #92c16657
+@torch.no_grad()
+def _swap(
+    averages: list[torch.Tensor],  # any shapes
+    parameters: list[torch.nn.Parameter],  # the same shapes
+):
+    "Each takes the other's values, bit for bit."
+    for average, parameter in zip(averages, parameters):
+        trained = parameter.clone()
+        parameter.copy_(average)
+        average.copy_(trained)
+
+# %% ../../nbs/14_ema.ipynb #00000025
+class EMA(_Average):
+    """The exponential moving average of some parameters, moved after every optimizer step (paper, section 4.7; official models/ema.py). It
+    starts warm, so that the random start is soon forgotten. Puzzle tables stay out, as in the official code: do not pass them."""
 
     @contextmanager
     def applied(self):  # a context manager, for `with`

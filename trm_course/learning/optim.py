@@ -16,16 +16,28 @@ from collections.abc import Iterable
 import torch
 
 # %% ../../nbs/15_optimizers.ipynb #00000013
-def _expect_gradients(
-    parameters: list[torch.nn.Parameter],  # with gradients
-    sparse: bool,
-    advice: str,
-):
-    "Raises ValueError unless all gradients are sparse, or all dense."
-    for parameter in parameters:
+def _moving(
+    parameters: list[torch.nn.Parameter],
+    sparse: bool,  # which gradients are expected
+    advice: str,  # for whoever has others
+) -> list[torch.nn.Parameter]:
+    "The parameters that have a gradient. Raises ValueError unless all gradients are sparse, or all dense."
+    moving = [parameter for parameter in parameters if parameter.grad is not None]
+    for parameter in moving:
         if parameter.grad.is_sparse != sparse:
             found, expected = ("dense", "sparse") if sparse else ("sparse", "dense")
             raise ValueError(f"gradient of shape {tuple(parameter.shape)}: found a {found} one, expected a {expected} one; {advice}")
+    return moving
+
+
+def _count(
+    state: dict,  # of one parameter: its gradients so far, t, and the averages of them and of their squares, m and v
+    parameter: torch.nn.Parameter,
+):
+    "One more gradient; before the first, averages that stand at 0."
+    if not state:
+        state.update(t=0, m=torch.zeros_like(parameter), v=torch.zeros_like(parameter))
+    state["t"] += 1
 
 # %% ../../nbs/15_optimizers.ipynb #00000014
 def _steps(
@@ -63,12 +75,9 @@ class AdamATan2(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # torch's interface; a closure is not used
         "Moves every parameter that has a gradient."
         for group in self.param_groups:
-            moving = [parameter for parameter in group["params"] if parameter.grad is not None]
-            _expect_gradients(moving, sparse=False, advice="leave puzzle tables to SignSGD")
+            moving = _moving(group["params"], sparse=False, advice="leave puzzle tables to SignSGD")
             for parameter in moving:
-                if not self.state[parameter]:
-                    self.state[parameter] = dict(t=0, m=torch.zeros_like(parameter), v=torch.zeros_like(parameter))
-                self.state[parameter]["t"] += 1
+                _count(self.state[parameter], parameter)
             if moving:
                 t, m, v = ([self.state[parameter][name] for parameter in moving] for name in "tmv")
                 torch._foreach_mul_(moving, 1 - group["lr"] * group["weight_decay"])
@@ -91,9 +100,7 @@ class SignSGD(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # torch's interface; a closure is not used
         "Moves the rows that were used."
         for group in self.param_groups:
-            used = [table for table in group["params"] if table.grad is not None]
-            _expect_gradients(used, sparse=True, advice="look tables up with sparse=True, and leave the rest to AdamATan2")
-            for table in used:
+            for table in _moving(group["params"], sparse=True, advice="look tables up with sparse=True, and leave the rest to AdamATan2"):
                 gradient = table.grad.coalesce()  # sums what several puzzles of one id contribute
                 rows = gradient.indices()[0]
                 table[rows] = table[rows] * (1 - group["lr"] * group["weight_decay"]) - group["lr"] * gradient.values().sign()
