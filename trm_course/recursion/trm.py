@@ -183,7 +183,7 @@ class _Solver(_Unroller):
 # %% ../../nbs/12_trm.ipynb #54583e1f
 class TRM(_Solver, Kept):
     """The Tiny Recursive Model (paper, Figure 3). One tiny net serves both updates; y and z start as fixed random vectors,
-    the same in every cell, that are neither trained nor zero."""
+    the same in every cell, that are neither trained nor zero. `Kept` says how it is saved and loaded."""
 
 # %% ../../nbs/12_trm.ipynb #0ef6f90e
 def shipped(
