@@ -66,6 +66,14 @@ class _Slots:
         self.steps, self.least = torch.zeros(slots, dtype=torch.int64), torch.ones(slots, dtype=torch.int64)  # (B,) each
         self.halted = torch.ones(slots, dtype=torch.bool)  # (B,) whose slot takes a new puzzle before the next step
 
+    def _here(self, slots: torch.Tensor, columns: tuple) -> tuple[torch.Tensor, tuple]:
+        "Of some slots and their rows, those that are kept on this machine: all."
+        return slots, columns
+
+    def _everywhere(self, rows: torch.Tensor) -> torch.Tensor:
+        "The rows (B, ...) of all slots on all machines: these."
+        return rows
+
 # %% ../../nbs/11_deep_supervision.ipynb #38d82394
 class _Refilled(_Slots):
     "Slots that take new puzzles one by one."
@@ -74,8 +82,8 @@ class _Refilled(_Slots):
         "Puts the next puzzles of the stream into the free slots, and everything onto the device."
         free = self.halted.nonzero()[:, 0]
         if len(free):
-            fresh = self.stream.take(len(free))
-            self.batch, self.state = _exchange(self.batch, free, fresh), _exchange(self.state, free, start(*fresh.inputs.shape))
+            rows, fresh = self._here(free, self.stream.take(len(free)))
+            self.batch, self.state = _exchange(self.batch, rows, fresh), _exchange(self.state, rows, start(*fresh.inputs.shape))
             self.steps = self.steps.index_fill(0, free, 0)
             self.least = self.least.index_copy(0, free, self._least(len(free)))
         self.batch, self.state = (type(columns)(*(column.to(device) for column in columns)) for columns in (self.batch, self.state))
@@ -100,7 +108,7 @@ class _Conveyor(_Refilled):
         self._refill(start, device)
         self.state, logits, q = model(self.batch, self.state)
         self.steps = self.steps + 1
-        sure = (q.detach() > self.enough).cpu()
+        sure = (self._everywhere(q.detach()) > self.enough).cpu()
         self.halted = (sure & (self.steps >= self.least)) | (self.steps >= self.N_sup)
         return logits, q, self.batch.labels
 
@@ -112,7 +120,8 @@ class Carry(_Conveyor):
 
     def state_dict(self) -> dict:
         "Everything needed to go on from here, after at least one step, as tensors and plain numbers."
-        return dict(batch=self.batch._asdict(), state=self.state._asdict(), steps=self.steps, least=self.least, halted=self.halted,
+        batch, state = ({name: self._everywhere(rows) for name, rows in columns._asdict().items()} for columns in (self.batch, self.state))
+        return dict(batch=batch, state=state, steps=self.steps, least=self.least, halted=self.halted,
                     random=self.random.get_state(), position=self.stream.position)
 
     def load_state_dict(
@@ -121,7 +130,8 @@ class Carry(_Conveyor):
         state_type: type,  # the named tuple that `start` gives: `State`
     ):
         "Goes on from a saved point."
-        self.batch, self.state = Batch(**saved["batch"]), state_type(**saved["state"])
+        slots = torch.arange(len(self.steps))
+        self.batch, self.state = (self._here(slots, columns)[1] for columns in (Batch(**saved["batch"]), state_type(**saved["state"])))
         self.steps, self.least, self.halted = saved["steps"], saved["least"], saved["halted"]
         self.random.set_state(saved["random"])
         self.stream.position = saved["position"]
