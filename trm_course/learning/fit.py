@@ -24,32 +24,33 @@ from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from .ema import EMA
 from .losses import all_right, trm_loss
 from .optim import AdamATan2, learning_rate
+from .parallel import SharedCarry, TableOptimizer, weights_of
 from .recipes import Recipe
 from .score import score
 from ..puzzles.dataset import Batch
-from ..recursion.supervise import Carry
-from ..recursion.trm import TRM, State, write_whole
+from ..recursion.trm import TRM, State, best_device, write_whole
 
 # %% ../../nbs/16_training.ipynb #bbb0d3e1
 class Run:
     "The parts of a training run: a network, its optimizer and its average, and for each task held-out mazes and a conveyor."
 
-    def __init__(self, recipe: Recipe):
+    def __init__(self, recipe: Recipe, **options):  # of accelerate's `Accelerator`, such as log_with="tensorboard"
         from accelerate import Accelerator  # here, so that importing this module stays quick
 
         torch.manual_seed(recipe.seed)
-        self.recipe, self.accelerator = recipe, Accelerator()
-        if self.accelerator.num_processes > 1:
-            raise ValueError(f"processes: found {self.accelerator.num_processes}, expected 1; this trainer learns on one device")
+        self.recipe, self.accelerator = recipe, Accelerator(cpu=best_device().type == "cpu", **options)
         self.network = TRM(recipe.model).to(self.accelerator.device)
-        optimizer = AdamATan2(self.network.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+        self.table_optimizer = TableOptimizer(self.network, recipe.table_lr, recipe.weight_decay)
+        optimizer = AdamATan2(weights_of(self.network), recipe.lr, weight_decay=recipe.weight_decay)
         self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
-        self.ema = EMA(self.network.parameters(), recipe.ema)
+        self.ema = EMA(weights_of(self.network), recipe.ema)
         self.held_out = [task.split() for task in recipe.tasks]
         self.carries = [
-            Carry(task.stream(recipe.seed, held), recipe.batch, recipe.N_sup, recipe.exploration, seed=recipe.seed)
+            SharedCarry(self.accelerator, task.stream(recipe.seed, held), recipe.batch, recipe.N_sup, recipe.exploration, seed=recipe.seed)
             for task, held in zip(recipe.tasks, self.held_out)
         ]
+        if recipe.compiled:
+            self.network.net.compile()
         self.updates, self.seconds, self.saved, self.log = 0, 0.0, 0, []  # `saved`: how many updates the last save holds
 
     @property
@@ -69,8 +70,9 @@ def descend(
         group["lr"] = rate
     run.optimizer.zero_grad()
     run.accelerator.backward(loss)
-    norm = run.accelerator.clip_grad_norm_(run.network.parameters(), run.recipe.clip)
+    norm = run.accelerator.clip_grad_norm_(weights_of(run.network), run.recipe.clip)
     run.optimizer.step()
+    run.table_optimizer.step(run.accelerator, rate / run.recipe.lr)
     run.ema.update()
     return norm.item()
 
@@ -83,14 +85,17 @@ class Learner(Run):
         began, recipe = time.perf_counter(), self.recipe
         carry = self.carries[self.updates % len(self.carries)]
         rate = learning_rate(recipe.lr, self.updates, self.progress, recipe.warmup, recipe.decay)
-        logits, q, labels = carry.step(self.model, self.network.start, self.accelerator.device)
+        device, low = self.accelerator.device, recipe.precision == "bfloat16"
+        with torch.autocast(device.type, torch.bfloat16, enabled=low):
+            logits, q, labels = carry.step(self.model, self.network.start, device)
         loss = trm_loss(logits, q, labels, recipe.loss)
         norm = descend(self, loss, rate)
         self.updates += 1
         right = all_right(logits, labels).float().mean()
-        measured = dict(loss=loss.item(), exact=right.item(), norm=norm, rate=rate)
-        self.seconds += time.perf_counter() - began
-        return measured
+        seconds = torch.tensor(time.perf_counter() - began, device=device)
+        loss, exact, seconds = self.accelerator.reduce(torch.stack([loss.detach(), right, seconds]), "mean").tolist()
+        self.seconds += seconds
+        return dict(loss=loss, exact=exact, norm=norm, rate=rate)
 
 # %% ../../nbs/16_training.ipynb #c81a8a72
 def whole_state(run: Run) -> dict:
@@ -130,7 +135,8 @@ class Trainer(Learner):
     def validate(self, count: int = 64) -> dict[str, float]:  # for each task the share of whole answers that are right
         "Exact accuracy of the averaged weights after N_sup steps on the first `count` validation puzzles, task by task."
         last, device, shares = self.recipe.N_sup, self.accelerator.device, {}
-        with self.ema.applied():
+        low = torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
+        with self.ema.applied(), low:
             for task, held in zip(self.recipe.tasks, self.held_out):
                 batch = Batch(*(column[:count].to(device) for column in held.validation))
                 shares[task.name] = score(self.network, batch, (last,))[last].value
@@ -138,7 +144,9 @@ class Trainer(Learner):
 
     def save(self, path: Path):
         "Keeps everything needed to go on. Raises CheckpointError where the file cannot be written; the previous one stays."
-        save_checkpoint(path, whole_state(self))
+        state = whole_state(self)  # gathered from all machines, written by one
+        if self.accelerator.is_main_process:
+            save_checkpoint(path, state)
         self.saved = self.updates
 
     def load(self, path: Path):
@@ -149,14 +157,16 @@ class Trainer(Learner):
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
 
 
-def _begin(recipe: Recipe, folder: Path | None, fresh: bool) -> Trainer:
+def _begin(recipe: Recipe, folder: Path | None, fresh: bool, track: str | None) -> Trainer:
     "A new trainer, or one that goes on from the checkpoint in the folder. Raises CheckpointError for a bad checkpoint or folder."
     if folder:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"folder: {folder} cannot be made ({error.strerror}); choose another one") from error
-    trainer = Trainer(recipe)
+    trainer = Trainer(recipe, log_with=track, project_dir=folder)
+    if track:
+        trainer.accelerator.init_trackers(recipe.name)
     if folder and not fresh and (folder / CHECKPOINT).exists():
         trainer.load(folder / CHECKPOINT)
     return trainer
@@ -165,24 +175,27 @@ def _begin(recipe: Recipe, folder: Path | None, fresh: bool) -> Trainer:
 def _write_log(trainer: Trainer, folder: Path):
     "The rows of the log, one line each."
     lines = "".join(json.dumps(row) + "\n" for row in trainer.log)
-    write_whole(folder / LOG, lambda path: path.write_text(lines, "utf-8"))
+    if trainer.accelerator.is_main_process:
+        write_whole(folder / LOG, lambda path: path.write_text(lines, "utf-8"))
 
 
 def _record(trainer: Trainer, measured: dict, folder: Path | None, watch: Callable | None):
     "Tests the network, saves the run with its log, and shows the learner."
     row = measured | dict(update=trainer.updates, seconds=round(trainer.seconds, 1), validation=trainer.validate())
     trainer.log.append(row)
+    trainer.accelerator.log(measured | row["validation"], step=trainer.updates)
     if folder:
         trainer.save(folder / CHECKPOINT)
         _write_log(trainer, folder)
-    if watch:
+    if watch and trainer.accelerator.is_main_process:
         watch(trainer, row)
 
 # %% ../../nbs/16_training.ipynb #7e9551f3
 def _train(trainer: Trainer, folder: Path | None, watch: Callable | None, every: float):
     "Update after update until the recipe's time is used up; a record every so many seconds, and at the end."
     due = trainer.seconds + every
-    with tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed} {postfix}", mininterval=0.5) as bar:
+    quiet = not trainer.accelerator.is_main_process
+    with tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed} {postfix}", mininterval=0.5, disable=quiet) as bar:
         while trainer.progress < 1:
             measured = trainer.update()
             if trainer.seconds >= due or trainer.progress == 1:
@@ -202,7 +215,9 @@ def _finish(trainer: Trainer, folder: Path | None) -> TRM:
             parameter.copy_(average)
     if folder:
         _write_log(trainer, folder)  # once more, in case that somebody pulled the plug between checkpoint and log
-        trainer.network.save_pretrained(folder)
+        if trainer.accelerator.is_main_process:
+            trainer.network.save_pretrained(folder)
+    trainer.accelerator.end_training()
     return trainer.network.eval()
 
 # %% ../../nbs/16_training.ipynb #d090a7da
@@ -221,13 +236,14 @@ def fit(
     watch: Callable[[Trainer, dict], object] | None = None,  # called after every test with the new row of the log
     every: float | None = None,  # seconds of training between tests; by default a fortieth of the whole, at least 10
     fresh: bool = False,  # start anew even where a checkpoint waits
+    track: str | None = None,  # also log to one of accelerate's trackers, such as "tensorboard" or "wandb", where it is installed
 ) -> TRM:  # with the averaged weights, in evaluation mode
     """Trains until the recipe's time or updates are used up. With a folder it saves at every test, and goes on from there when it is called
     again. Raises CheckpointError for a bad checkpoint, KeyboardInterrupt with a sentence on how to go on after Ctrl-C."""
     if every is not None and not every > 0:
         raise ValueError(f"every: found {every}, expected seconds above 0")
     folder = Path(folder) if folder else None
-    trainer = _begin(recipe, folder, fresh)
+    trainer = _begin(recipe, folder, fresh, track)
     try:
         _train(trainer, folder, watch, every or max(10.0, 60 * recipe.minutes / 40))
         return _finish(trainer, folder)

@@ -35,8 +35,11 @@ class Recipe:
     weight_decay: float = 0.1
     warmup: int = 50  # updates
     decay: float = 0.3  # last share of the training in which the learning rate falls
-    clip: float = 1.0  # largest norm of the gradient
+    clip: float = 1.0  # largest norm of the gradient; math.inf for any
     ema: float = 0.999
+    table_lr: float = 1e-2  # peak learning rate of the puzzle table, where there is one
+    precision: str = "float32"  # or "bfloat16", faster where the processor multiplies it directly
+    compiled: bool = False  # let torch.compile make a faster program of the tiny net first
     loss: str = "softmax"  # or "stablemax"
     seed: int = 0
 
@@ -47,7 +50,9 @@ class Recipe:
 
 # %% ../../nbs/recipes.ipynb #f2b05bfc
 def _rules(recipe: Recipe):  # yields pairs: what must hold, and the sentence for when it does not
-    for field in ("minutes", "updates", "batch", "N_sup", "warmup", "lr", "clip"):
+    yield recipe.clip > 0, f"clip: found {recipe.clip}, expected a number above 0"
+    yield recipe.precision in ("float32", "bfloat16"), f"precision: found {recipe.precision!r}, expected 'float32' or 'bfloat16'"
+    for field in ("minutes", "updates", "batch", "N_sup", "warmup", "lr", "table_lr"):
         value = getattr(recipe, field)
         yield value is None or 0 < value < math.inf, f"{field}: found {value}, expected a number above 0"
     for field in ("exploration", "decay", "ema"):

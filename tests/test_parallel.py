@@ -1,0 +1,74 @@
+"""One training run on two processes: the same weights as on one, also after somebody pulled the plug."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from safetensors.torch import load_file
+
+PROGRAM = """
+import os, signal, sys
+from dataclasses import replace
+from trm_course.learning.fit import fit
+from trm_course.learning.recipes import LAPTOP, Recipe
+from trm_course.puzzles.dataset import MazeTask
+
+folder, stop_at = sys.argv[1], int(sys.argv[2])
+def watch(trainer, row):
+    if trainer.updates == stop_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+recipe = Recipe("small", "for comparing", replace(LAPTOP, width=16, multiple=16), (MazeTask("perfect", 5), MazeTask("loops", 5)),
+                updates=12, batch=8, N_sup=4, exploration=0.5, warmup=2, precision=sys.argv[3])
+fit(recipe, folder, watch=watch, every=1e-9)
+"""
+
+
+def train(processes, folder, cwd, stop_at=0, precision="float32"):
+    """Trains 12 updates with so many processes, or until the main one is killed; the exit code."""
+    (cwd / "program.py").write_text(PROGRAM)
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "program.py", folder, str(stop_at), precision]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert stop_at or done.returncode == 0, done.stderr
+    return done.returncode
+
+
+def weights_and_losses(folder):
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return load_file(folder / "model.safetensors"), [row["loss"] for row in log]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """A folder in which two processes have trained to the end."""
+    cwd = tmp_path_factory.mktemp("parallel")
+    train(2, "two", cwd)
+    return cwd
+
+
+def test_two_processes_are_one(two):
+    train(1, "one", two)
+    (one, losses), (other, other_losses) = weights_and_losses(two / "one"), weights_and_losses(two / "two")
+    assert all((one[name] - other[name]).abs().max() < 1e-5 for name in one)
+    assert losses == pytest.approx(other_losses, abs=1e-5) and len(losses) == 12
+
+
+def test_two_processes_go_on_after_kill_9(two):
+    assert train(2, "killed", two, stop_at=5) != 0
+    assert not (two / "killed" / "model.safetensors").exists()
+    train(2, "killed", two)
+    (whole, losses), (resumed, resumed_losses) = weights_and_losses(two / "two"), weights_and_losses(two / "killed")
+    assert all((whole[name] == resumed[name]).all() for name in whole) and losses == resumed_losses
+
+
+def test_bfloat16_on_two_processes(two):
+    train(2, "low", two, precision="bfloat16")
+    (whole, losses), (low, low_losses) = weights_and_losses(two / "two"), weights_and_losses(two / "low")
+    assert losses != low_losses and losses == pytest.approx(low_losses, rel=0.05)
+
+
+def test_slots_that_cannot_be_shared_are_refused(two):
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--no-python", "trm", "train", "maze-9", "--batch", "7"],
+                          cwd=two, capture_output=True, text=True, timeout=120)
+    assert done.returncode and "found 7 slots for 2 processes" in done.stderr
