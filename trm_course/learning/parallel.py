@@ -58,7 +58,7 @@ class TableOptimizer:
         if self.table is None:
             return
         entries = self.table.grad
-        rows, values = accelerator.gather((entries._indices()[0], entries._values()))  # (B,), (B, D)
+        rows, values = (accelerator.gather(part) for part in (entries._indices()[0], entries._values()))  # (B,), (B, D)
         self.table.grad = torch.sparse_coo_tensor(rows[None], values, self.table.shape, check_invariants=False)
         self.optimizer.param_groups[0]["lr"] = self.lr * share
         self.optimizer.step()
