@@ -308,7 +308,7 @@ def test_refuses_a_truncated_checkpoint(trained, tmp_path):
 def test_tests_what_was_trained(trained):
     done = trm("eval", trained, "--count", 20, "--steps", 1, 2, cwd=trained)
     assert done.returncode == 0
-    assert done.stdout.startswith("20 unseen perfect 9x9 mazes") and done.stdout.count(", n=20)") == 3
+    assert done.stdout.startswith("20 unseen puzzles of perfect 9x9") and done.stdout.count(", n=20)") == 3
 
 
 def test_the_examples_here_are_mazes():

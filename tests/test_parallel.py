@@ -59,13 +59,13 @@ def test_two_processes_go_on_after_kill_9(two):
     assert not (two / "killed" / "model.safetensors").exists()
     train(2, "killed", two)
     (whole, losses), (resumed, resumed_losses) = weights_and_losses(two / "two"), weights_and_losses(two / "killed")
-    assert all((whole[name] == resumed[name]).all() for name in whole) and losses == resumed_losses
+    assert all((whole[name] == resumed[name]).all() for name in whole) and losses == resumed_losses and len(losses) == 12
 
 
 def test_bfloat16_on_two_processes(two):
     train(2, "low", two, precision="bfloat16")
     (whole, losses), (low, low_losses) = weights_and_losses(two / "two"), weights_and_losses(two / "low")
-    assert losses != low_losses and losses == pytest.approx(low_losses, rel=0.05)
+    assert losses[0] != low_losses[0] == pytest.approx(losses[0], rel=0.01)  # later the slots hold other puzzles
 
 
 def test_slots_that_cannot_be_shared_are_refused(two):

@@ -52,26 +52,38 @@ def _command(of: SubcommandApp, name: str | None = None) -> Callable:
 
 # %% ../nbs/command.ipynb #d6222be4
 @_command(app)
-def train(recipe: Annotated[str, Positional, arg(metavar="RECIPE")], minutes: float | None = None, seed: int = 0, out: Path | None = None,
-          every: float | None = None, fresh: bool = False):
+def train(recipe: Annotated[str, Positional, arg(metavar="RECIPE")], minutes: float | None = None, updates: int | None = None, seed: int = 0,
+          data: Path | None = None, batch: int | None = None, precision: str | None = None, compiled: bool = False, out: Path | None = None,
+          every: float | None = None, fresh: bool = False, track: str | None = None):
     """Train a network and watch how many mazes it solves. Ctrl-C stops it, the same command goes on.
 
     Example: trm train maze-9 --minutes 3
 
     Args:
-        recipe: maze-9 (perfect 9x9 mazes, minutes on a laptop) or maze-small (the weights that come with the course).
+        recipe: maze-9 (perfect 9x9 mazes, minutes on a laptop), maze-small (the weights that come with the course), or one of the paper's:
+            sudoku-extreme-mlp, sudoku-extreme-attention, maze-hard, arc1, arc2.
         minutes: Training time without the tests in between; by default the recipe's own.
-        seed: Another seed starts from other weights and sees other mazes.
+        updates: Steps of the optimizer, instead of a time.
+        seed: Another seed starts from other weights and sees other puzzles.
+        data: Folder of puzzles made by `trm data`, for the paper's recipes.
+        batch: Puzzles that are thought about at once; by default the recipe's own. Several processes share them.
+        precision: float32, or bfloat16 where the hardware is fast at it; by default the recipe's own.
+        compiled: Compile the network first: faster updates after a minute or two.
         out: Folder for weights, log and checkpoint; by default runs/RECIPE-SEED.
         every: Seconds of training between two tests, each followed by a save; by default a fortieth of the whole, at least 10.
         fresh: Start anew even where a checkpoint waits.
+        track: Also log to a tracker that accelerate knows and you have installed, such as tensorboard or wandb.
     """
     from trm_course.learning.fit import fit
     from trm_course.learning.recipes import find_recipe
 
-    changes = {"seed": seed} | ({} if minutes is None else {"minutes": minutes})
+    if minutes is not None and updates is not None:
+        raise ValueError(f"minutes: found {minutes} and also {updates} updates, expected one of the two")
+    given = dict(minutes=minutes, updates=updates, batch=batch, precision=precision)
+    changes = {name: value for name, value in given.items() if value is not None} | ({} if minutes is None else {"updates": None})
     folder = out or Path("runs") / f"{recipe}-{seed}"
-    fit(dataclasses.replace(find_recipe(recipe), **changes), folder, every=every, fresh=fresh)
+    chosen = dataclasses.replace(find_recipe(recipe, data), seed=seed, compiled=compiled, **changes)
+    fit(chosen, folder, every=every, fresh=fresh, track=track)
     print(f"The weights are in {folder}. Test them:  trm eval {folder}")
 
 # %% ../nbs/command.ipynb #aa692b6a
@@ -85,12 +97,12 @@ def load(weights: str):
     return TRM.from_pretrained(weights if "/" in weights or folder.is_dir() else shipped(weights)).to(best_device())
 
 # %% ../nbs/command.ipynb #38cd5a5a
-def _check_numbers(steps: tuple[int, ...], count: int, threshold: float):
+def _check_numbers(steps: tuple[int, ...], count: int | None, threshold: float):
     "Raises ValueError for what a test cannot be made with."
     if not steps or min(steps) < 1:
         raise ValueError(f"steps: found {min(steps, default='none')}, expected at least 1 supervision step")
-    if not 1 <= count <= 1000:
-        raise ValueError(f"count: found {count}, expected 1 to 1000 test mazes")
+    if count is not None and count < 1:
+        raise ValueError(f"count: found {count}, expected at least 1 test puzzle")
     if not 0 < threshold < 1:
         raise ValueError(f"threshold: found {threshold}, expected a confidence between 0 and 1")
 
@@ -132,9 +144,9 @@ def _add_rows(out: Path, network, tested: dict, scores: list, seconds: float):
 
 # %% ../nbs/command.ipynb #9a87cb5d
 @_command(app, name="eval")
-def evaluate(weights: Annotated[str, Positional, arg(metavar="WEIGHTS")] = "maze-small", kind: str = "perfect", size: int = 9, count: int = 1000,
-             steps: tuple[int, ...] = (1, 2, 4, 8, 16), threshold: float = 0.5, out: Path | None = None):
-    """Test a network on mazes that no training run has seen: whole solutions that are right, with 95 % intervals.
+def evaluate(weights: Annotated[str, Positional, arg(metavar="WEIGHTS")] = "maze-small", kind: str = "perfect", size: int = 9,
+             data: Path | None = None, count: int | None = None, steps: tuple[int, ...] = (1, 2, 4, 8, 16), threshold: float = 0.5, out: Path | None = None):
+    """Test a network on puzzles that no training run has seen: whole solutions that are right, with 95 % intervals.
 
     Example: trm eval maze-small --kind loops --size 15
 
@@ -142,20 +154,23 @@ def evaluate(weights: Annotated[str, Positional, arg(metavar="WEIGHTS")] = "maze
         weights: Name of shipped weights, a folder, or a Hugging Face hub id.
         kind: perfect (one path), loops (several) or scattered (walls anywhere).
         size: Cells on a side, 3 to 60.
-        count: How many of the 1,000 test mazes.
+        data: A folder of puzzles made by `trm data`; its test set is used, instead of mazes.
+        count: How many of the test puzzles; all by default.
         steps: Supervision steps after which to look; the last is also the most that halting allows.
-        threshold: A maze halts once the network is surer than this of its answer.
+        threshold: A puzzle halts once the network is surer than this of its answer.
         out: A file to which the scores are added, one line of JSON each.
     """
     _check_numbers(steps, count, threshold)
     from trm_course.puzzles.dataset import Batch, MazeTask
+    from trm_course.puzzles.folder import FolderTask
 
-    network, began = load(weights), time.monotonic()
-    test = Batch(*(column[:count].to(network.y_start.device) for column in MazeTask(kind, size).split().test))
-    print(f"{len(test.inputs)} unseen {kind} {size}x{size} mazes, solved exactly:")
+    network, began, task = load(weights), time.monotonic(), FolderTask(str(data), test=count) if data else MazeTask(kind, size)
+    test = Batch(*(column[:count].to(network.y_start.device) for column in task.split().test))
+    print(f"{len(test.inputs)} unseen puzzles of {task.name}, solved exactly:")
     scores = list(_report(network, test, steps, threshold))
     if out:
-        _add_rows(out, network, dict(weights=weights, kind=kind, size=size), scores, time.monotonic() - began)
+        tested = dict(data=task.name) if data else dict(kind=kind, size=size)
+        _add_rows(out, network, dict(weights=weights) | tested, scores, time.monotonic() - began)
 
 # %% ../nbs/command.ipynb #ce133ddb
 def read_text(file: str) -> str:
