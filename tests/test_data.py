@@ -9,17 +9,21 @@ import signal
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+import torch
 from notebooks import ROOT
 from test_command import PROGRAM, complaint, trm
 from test_mazes import OFFICIAL as MAZES
 from test_mazes import grids
 
+from trm_course.learning.fit import fit
+from trm_course.learning.recipes import LAPTOP, Recipe
 from trm_course.puzzles.augment import symmetry
 from trm_course.puzzles.builders import SUDOKUS, build
 from trm_course.puzzles.folder import FolderTask, test_batches, training_batches
@@ -115,6 +119,20 @@ def test_a_folder_is_a_task(official):
     assert len(held.test.inputs) == len(task.folder.test.inputs) and len(held.validation.inputs) >= 2
     assert not shown & {tuple(row) for row in held.validation.inputs.tolist()}
     assert (task.cells, task.tokens, task.puzzles) == (held.test.inputs.shape[1], task.folder.train.header.vocab_size, len(task.folder.identifiers))
+
+
+def test_a_network_learns_from_a_folder_and_goes_on(committed, tmp_path):
+    """Sixteen updates, stopped after six, are the same as sixteen without a stop; by then every slot has had its second puzzle."""
+    def stop(trainer, row):
+        if row["update"] == 6:
+            raise KeyboardInterrupt
+
+    path, _ = committed
+    recipe = Recipe("folder", "a few updates", replace(LAPTOP, vocabulary=11, width=16), (FolderTask(str(path)),), updates=16, batch=8)
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe, tmp_path / "run", stop, every=0.001)
+    twice, once = fit(recipe, tmp_path / "run"), fit(recipe)
+    assert all(torch.equal(*pair) for pair in zip(once.state_dict().values(), twice.state_dict().values()))
 
 
 @needs_shared

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ROUND', 'test_batches', 'draw_puzzles', 'training_batches', 'FolderStream', 'FolderTask']
 
-# %% ../../nbs/folder.ipynb #03a583bc
+# %% ../../nbs/folder.ipynb #a0edfc5a
 """Puzzles of a folder by the batch: in order for testing, and for training in the order of the official loader.
 
 `test_batches` and `training_batches` give what the official loader gives. `FolderTask` makes a folder a task that can be learnt; its
@@ -23,7 +23,7 @@ import torch
 from .dataset import Batch, HeldOut
 from .official import Folder, PuzzleSet, read_folder
 
-# %% ../../nbs/folder.ipynb #61aa2e23
+# %% ../../nbs/folder.ipynb #29e2dcd0
 def test_batches(
     puzzles: PuzzleSet,
     size: int,  # B
@@ -37,7 +37,7 @@ def test_batches(
                    for column, token in zip(batch, (header.pad_id, -100, header.blank_identifier_id)))
         yield Batch(*(torch.cat(pair) for pair in zip(batch, padding))), real
 
-# %% ../../nbs/folder.ipynb #e8bc541f
+# %% ../../nbs/folder.ipynb #a1a82f06
 def draw_puzzles(
     puzzles: PuzzleSet,
     seed: int,  # of this round
@@ -50,7 +50,7 @@ def draw_puzzles(
     for puzzle in random.integers(groups[order], groups[order + 1]):
         yield starts[puzzle] + within.permutation(starts[puzzle + 1] - starts[puzzle])
 
-# %% ../../nbs/folder.ipynb #410b0deb
+# %% ../../nbs/folder.ipynb #d18afa28
 def training_batches(
     puzzles: PuzzleSet,
     size: int,  # B
@@ -66,7 +66,7 @@ def training_batches(
             yield puzzles.batch(rows)
             rows = rows[:0]
 
-# %% ../../nbs/folder.ipynb #bd9fcde8
+# %% ../../nbs/folder.ipynb #b27213dd
 ROUND = 2**32  # a position counts rounds in steps of this, and rows within the round
 
 
@@ -97,25 +97,25 @@ class FolderStream:
             self._number, self._rows = number, rows[~np.isin(rows, self.held_out)]
         return self._rows
 
-# %% ../../nbs/folder.ipynb #ebe19ade
+# %% ../../nbs/folder.ipynb #aec49d0a
 def _last_examples(puzzles: PuzzleSet, groups: np.ndarray) -> np.ndarray:
     "The last example of every puzzle in these groups, (rows,)."
     inside = [np.arange(*puzzles.group_indices[group : group + 2]) for group in groups]
-    return puzzles.puzzle_indices[np.concatenate([*inside, np.zeros(0, np.int64)]) + 1] - 1
+    return puzzles.puzzle_indices[np.concatenate(inside) + 1] - 1
 
-# %% ../../nbs/folder.ipynb #2a6ec26f
+# %% ../../nbs/folder.ipynb #512135f9
 @dataclass(frozen=True)
 class FolderTask:
     """The puzzles of a folder that an official builder wrote, or ours. Reads them where they lie: memory holds the held-out puzzles, and one
     batch. Raises FolderError for a folder that is missing or damaged."""
 
     path: str
-    validation: float = 0.05  # share of the training groups that is set aside; at least one group unless it is 0
-    test: int | None = None  # so many test examples, at equal distances; all by default
+    validation: float = 0.05  # share of the training groups that is set aside, at least one
+    test: int | None = 10_000  # so many test examples at most, at equal distances; None for all
 
     def __post_init__(self):
-        if not 0 <= self.validation <= 0.5:
-            raise ValueError(f"validation: found {self.validation}, expected a share of the training groups between 0 and 0.5")
+        if not 0 < self.validation <= 0.5:
+            raise ValueError(f"validation: found {self.validation}, expected a share of the training groups above 0, at most 0.5")
         if self.test is not None and self.test < 1:
             raise ValueError(f"test: found {self.test}, expected at least 1 example")
 
@@ -153,7 +153,8 @@ class FolderTask:
     def split(self) -> HeldOut:
         "The test set; and for validation the last example of the first puzzle, which is no copy, of some training groups."
         train, test = self.folder.train, self.folder.test
-        rows = np.linspace(0, len(test.inputs) - 1, min(self.test or len(test.inputs), len(test.inputs))).round().astype(np.int64)
+        last = len(test.inputs) - 1
+        rows = np.linspace(0, last, min(self.test or last + 1, last + 1)).round().astype(np.int64)
         first = train.group_indices[self.validation_groups]
         parts = test.batch(rows), train.batch(train.puzzle_indices[first + 1] - 1)
         both = Batch(*map(torch.cat, zip(*parts)))
