@@ -116,7 +116,7 @@ VARIANTS = {
     "one-step": Variant("Records only the last call for each state.", 56.5, OneStep),
 }
 
-# %% ../../nbs/variants.ipynb #00000011
+# %% ../../nbs/variants.ipynb #00000012
 def vary(
     recipe: Recipe,
     name: str,  # of `VARIANTS`
