@@ -75,16 +75,21 @@ def train(recipe: Annotated[str, Positional, arg(metavar="RECIPE")], minutes: fl
         track: Also log to a tracker that accelerate knows and you have installed, such as tensorboard or wandb.
     """
     from trm_course.learning.fit import fit
+
+    folder = out or Path("runs") / f"{recipe}-{seed}"
+    fit(_chosen(recipe, data, minutes, updates, batch, precision, seed, compiled), folder, every=every, fresh=fresh, track=track)
+    print(f"The weights are in {folder}. Test them:  trm eval {folder}")
+
+# %% ../nbs/command.ipynb #c00518b4
+def _chosen(name, data, minutes, updates, batch, precision, seed, compiled):
+    "The recipe of this name, with what was given on the command line in place of its own. Raises ValueError for a time beside a number of updates."
     from trm_course.learning.recipes import find_recipe
 
     if minutes is not None and updates is not None:
         raise ValueError(f"minutes: found {minutes} and also {updates} updates, expected one of the two")
     given = dict(minutes=minutes, updates=updates, batch=batch, precision=precision)
-    changes = {name: value for name, value in given.items() if value is not None} | ({} if minutes is None else {"updates": None})
-    folder = out or Path("runs") / f"{recipe}-{seed}"
-    chosen = dataclasses.replace(find_recipe(recipe, data), seed=seed, compiled=compiled, **changes)
-    fit(chosen, folder, every=every, fresh=fresh, track=track)
-    print(f"The weights are in {folder}. Test them:  trm eval {folder}")
+    changes = {field: value for field, value in given.items() if value is not None} | ({} if minutes is None else {"updates": None})
+    return dataclasses.replace(find_recipe(name, data), seed=seed, compiled=compiled, **changes)
 
 # %% ../nbs/command.ipynb #aa692b6a
 def load(weights: str):

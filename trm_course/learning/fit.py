@@ -28,7 +28,8 @@ from .parallel import SharedCarry, TableOptimizer, weights_of
 from .recipes import Recipe
 from .score import score
 from ..puzzles.dataset import Batch
-from ..recursion.trm import TRM, State, best_device, write_whole
+from ..recursion.trm import TRM, State, best_device
+from ..recursion.weights import write_whole
 
 # %% ../../nbs/16_training.ipynb #bbb0d3e1
 class Run:

@@ -47,9 +47,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
-        for holds, sentence in _rules(self):
-            if not holds:
-                raise ValueError(sentence)
+        _expect(_rules(self))
 
 # %% ../../nbs/recipes.ipynb #f2b05bfc
 def _rules(recipe: Recipe):  # yields pairs: what must hold, and the sentence for when it does not
@@ -66,6 +64,13 @@ def _rules(recipe: Recipe):  # yields pairs: what must hold, and the sentence fo
         yield takes.length in (None, task.cells), f"{found} {task.cells} cells, but the network takes {takes.length}; change one of the two"
         yield takes.vocabulary >= task.tokens, f"{found} {task.tokens} tokens, but the network knows {takes.vocabulary}; change its vocabulary"
         yield max(takes.puzzles, 1) >= task.puzzles, f"{found} {task.puzzles} ids, but the network's table has {takes.puzzles}; change its puzzles"
+
+
+def _expect(rules):  # from `_rules`
+    "Raises ValueError with the sentence of the first rule that does not hold."
+    for holds, sentence in rules:
+        if not holds:
+            raise ValueError(sentence)
 
 # %% ../../nbs/recipes.ipynb #66d6be0d
 LAPTOP = TRMConfig(vocabulary=5, width=64, layers=2, expansion=2.0, multiple=32, mixer="conv", heads=1, n=2, T=2)

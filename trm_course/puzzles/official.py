@@ -125,6 +125,12 @@ def _check_counts(path: Path, found: int, expected: int, what: str):
     if found != expected:
         raise FolderError(f"{path}: found {found} {what}, expected {expected}; the files are from different builds or one is cut, build the folder again")
 
+# %% ../../nbs/official.ipynb #0da554b7
+def _check_tokens(path: Path, rows: np.ndarray, tokens: np.ndarray, allowed: np.ndarray, vocabulary: int):
+    "Raises FolderError that names the first token of these rows that is not allowed, or outside the vocabulary."
+    for row, cell in np.argwhere(~allowed | (tokens >= vocabulary)):
+        raise FolderError(f"{path}, row {rows[row]}, cell {cell}: found token {tokens[row, cell]}, expected 0 to {vocabulary - 1}; build the folder again")
+
 # %% ../../nbs/official.ipynb #0b3839c2
 class PuzzleSet(NamedTuple):
     "One set of puzzles; the arrays are memory-mapped. (Official code: puzzle_dataset.py)"
@@ -146,10 +152,8 @@ class PuzzleSet(NamedTuple):
         inputs, labels = (np.asarray(array[rows], np.int64) for array in (self.inputs, self.labels))  # (B, L)
         if self.header.ignore_label_id is not None:
             labels[labels == self.header.ignore_label_id] = -100
-        for name, tokens, strange in (("inputs", inputs, inputs < 0), ("labels", labels, (labels < 0) & (labels != -100))):
-            for row, cell in np.argwhere(strange | (tokens >= self.header.vocab_size)):
-                raise FolderError(f"{self.file(name)}, row {rows[row]}, cell {cell}: found token {tokens[row, cell]}, "
-                                  f"expected 0 to {self.header.vocab_size - 1}; build the folder again")
+        _check_tokens(self.file("inputs"), rows, inputs, inputs >= 0, self.header.vocab_size)
+        _check_tokens(self.file("labels"), rows, labels, (labels >= 0) | (labels == -100), self.header.vocab_size)
         puzzles = np.searchsorted(self.puzzle_indices, rows.astype(self.puzzle_indices.dtype), side="right") - 1  # (B,)
         return Batch(*map(torch.from_numpy, (inputs, labels, self.puzzle_identifiers[puzzles].astype(np.int64))))
 
