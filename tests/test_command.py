@@ -69,7 +69,7 @@ def test_a_wrong_answer_ends_with_one(untrained, tmp_path):
     assert done.stderr.startswith("Not a shortest path") and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["", "data", "data maze-hard", "data sudoku-extreme", "train", "eval", "solve", "export", "export page", "export onnx"])
+@pytest.mark.parametrize("command", ["", "data", "data maze-hard", "data sudoku-extreme", "data arc1", "data arc2", "train", "eval", "solve", "export", "export page", "export onnx"])
 def test_help_teaches_by_example(command, tmp_path):
     done = trm(*command.split(), "--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -123,6 +123,8 @@ LINES = {
     "data onto a file": ("data maze-hard --generate --out maze.txt", "maze.txt: found a file"),
     "data into a full folder": ("data maze-hard --generate --out .", "in it, expected a new or an empty folder"),
     "data from nowhere": ("data maze-hard --source nowhere.csv --out new", "nowhere.csv: cannot be read"),
+    "ARC from nowhere": ("data arc1 --source nowhere.json --out new", "nowhere.json: cannot be read"),
+    "fewer disguises than none": ("data arc2 --aug -1 --out new", "aug: found -1"),
     "data from two places": ("data sudoku-extreme --source maze.txt --generate --out new", "source, generate: found"),
     "nine copies": ("data maze-hard --generate --aug 9 --out new", "aug: found 9, expected 0 to 7"),
     "no mazes": ("eval --count 0", "count: found 0"),

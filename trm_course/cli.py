@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['export', 'data', 'train', 'load', 'evaluate', 'read_text', 'is_shortest', 'solve', 'export_page', 'export_onnx',
-           'data_maze_hard', 'data_sudoku_extreme', 'main']
+           'data_maze_hard', 'data_sudoku_extreme', 'data_arc1', 'data_arc2', 'main']
 
 # %% ../nbs/command.ipynb #57b748f2
 """The `trm` command: fill a folder with puzzles, train a Tiny Recursive Model, test it, let it solve your maze, and take it elsewhere.
@@ -319,6 +319,44 @@ def data_sudoku_extreme(out: Path, source: Path | None = None, generate: bool = 
     from trm_course.puzzles.builders import SUDOKUS
 
     _fill(SUDOKUS, out, aug, source=source, generate=generate, subsample=subsample, seed=seed)
+
+# %% ../nbs/command.ipynb #2d14dacf
+def _fill_arc(benchmark: str, out: Path, source: Path | None, aug: int, seed: int):
+    "Builds a folder and says what is in it."
+    from trm_course.puzzles.arc_files import build_arc
+
+    train, test = build_arc(benchmark, out, source, aug, seed)
+    print(f"{out}: {train} training samples and {test} test samples, each task in up to {aug} disguises besides its own")
+
+
+@_command(data, name="arc1")
+def data_arc1(out: Path, source: Path | None = None, aug: int = 1000, seed: int = 42):
+    """ARC-1: 400 training and 400 evaluation tasks, with those of ConceptARC where --source has them. It needs no network; with 1000 disguises 6 to 8 GB.
+
+    Example: trm data arc1 --source concept --out data/arc1, or smaller: trm data arc1 --aug 20 --out data/arc1
+
+    Args:
+        out: The folder to write, new or empty.
+        source: A folder with X_concept_challenges.json and X_concept_solutions.json; such files named training and evaluation take the place of the tasks that come with the course. Or tasks of your own: a JSON file or a folder of them.
+        aug: Disguises of each task, with other colours, turned and mirrored.
+        seed: Another seed draws other disguises.
+    """
+    _fill_arc("arc1", out, source, aug, seed)
+
+# %% ../nbs/command.ipynb #8132e2fd
+@_command(data, name="arc2")
+def data_arc2(out: Path, source: Path | None = None, aug: int = 1000, seed: int = 42):
+    """ARC-2: 1000 training and 120 evaluation tasks, with those of ConceptARC where --source has them. It needs no network; with 1000 disguises 8 to 9 GB.
+
+    Example: trm data arc2 --source concept --out data/arc2
+
+    Args:
+        out: The folder to write, new or empty.
+        source: A folder with X_concept_challenges.json and X_concept_solutions.json; such files named training2 and evaluation2 take the place of the tasks that come with the course. Or tasks of your own: a JSON file or a folder of them.
+        aug: Disguises of each task, with other colours, turned and mirrored.
+        seed: Another seed draws other disguises.
+    """
+    _fill_arc("arc2", out, source, aug, seed)
 
 # %% ../nbs/command.ipynb #ca71cef5
 def _one_sentence(box: str) -> str:
