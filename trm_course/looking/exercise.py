@@ -92,7 +92,7 @@ def _array(value: Any) -> np.ndarray | None:
 def _close(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.isclose(left, right, rtol=1e-4, atol=1e-6, equal_nan=True)
 
-
+# %% ../../nbs/exercise.ipynb #bb5d54a9
 def _same(found: Any, wanted: Any) -> bool:
     "Equal, up to the rounding of real numbers."
     if isinstance(wanted, (tuple, list)):
@@ -133,7 +133,7 @@ def _words(value: Any) -> str:
     text = " ".join(text.split())
     return text if len(text) <= 300 else f"{text[:299]}…"
 
-
+# %% ../../nbs/exercise.ipynb #e00418b0
 def _first_wrong(found: Any, wanted: Any) -> tuple[Any, Any]:
     "The first pair that differs inside two tuples or lists; anything else as it is."
     if isinstance(found, (tuple, list)) and isinstance(wanted, (tuple, list)) and len(found) == len(wanted):
@@ -177,7 +177,7 @@ def _side_by_side(found: Any, wanted: Any, show: Callable | None) -> str:
         return ""
     return f"<div>{''.join(pictures)}</div>"
 
-
+# %% ../../nbs/exercise.ipynb #1ec7ac8e
 def _heat_map(value: np.ndarray, wanted: np.ndarray) -> tuple:
     "A figure of an array of one or two axes, with a cross on each value that is not as wanted; and its alt text."
     import matplotlib.pyplot as plt

@@ -97,6 +97,19 @@ def make_distinct(
             more = kind.make(min(250, count - len(made[0])), [seed, number])
             made = tuple(map(np.concatenate, zip(made, more)))
 
+# %% ../../nbs/builders.ipynb #0dc7e19c
+def _expect_one_source(source: Path | None, generate: bool, subsample: int | None):
+    "Raises ValueError where puzzles should come from two places, or there should be none of them."
+    if generate and source:
+        raise ValueError(f"source, generate: found {source} and --generate, expected one of the two")
+    if subsample is not None and subsample < 1:
+        raise ValueError(f"subsample: found {subsample}, expected at least 1 training puzzle")
+
+
+def _parted(both, count):
+    "The first `count` puzzles, and the rest."
+    return [tuple(grids[:count] for grids in both), tuple(grids[count:] for grids in both)]
+
 # %% ../../nbs/builders.ipynb #53f28e75
 def find_puzzles(
     kind: Kind,
@@ -106,10 +119,7 @@ def find_puzzles(
     seed: int = 0,
 ) -> list[tuple[np.ndarray, np.ndarray]]:  # training and test: questions and answers (N, S, S)
     "The puzzles to build a folder from. Raises SourceError for tables that cannot be read, ValueError for numbers that cannot be."
-    if generate and source:
-        raise ValueError(f"source, generate: found {source} and --generate, expected one of the two")
-    if subsample is not None and subsample < 1:
-        raise ValueError(f"subsample: found {subsample}, expected at least 1 training puzzle")
+    _expect_one_source(source, generate, subsample)
     if generate:
         count = subsample or 1000
         return _parted(make_distinct(kind, count + min(count, 1000), seed), count)
@@ -124,11 +134,6 @@ def find_puzzles(
         raise SourceError(f"{paths[0]}: found {len(train[0])} training puzzles, expected at least {subsample or 1}; ask for fewer with --subsample")
     rows = random.permutation(len(train[0]))[:subsample] if subsample else slice(None)
     return [tuple(grids[rows] for grids in train), *tests]
-
-
-def _parted(both, count):
-    "The first `count` puzzles, and the rest."
-    return [tuple(grids[:count] for grids in both), tuple(grids[count:] for grids in both)]
 
 # %% ../../nbs/builders.ipynb #551e7793
 def _blocks(kind: Kind, questions, answers, each: int, random, name: str) -> Iterator[list[np.ndarray]]:

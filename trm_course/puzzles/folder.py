@@ -103,11 +103,10 @@ def _last_examples(puzzles: PuzzleSet, groups: np.ndarray) -> np.ndarray:
     inside = [np.arange(*puzzles.group_indices[group : group + 2]) for group in groups]
     return puzzles.puzzle_indices[np.concatenate(inside) + 1] - 1
 
-# %% ../../nbs/folder.ipynb #512135f9
+# %% ../../nbs/folder.ipynb #8b209961
 @dataclass(frozen=True)
-class FolderTask:
-    """The puzzles of a folder that an official builder wrote, or ours. Reads them where they lie: memory holds the held-out puzzles, and one
-    batch. Raises FolderError for a folder that is missing or damaged."""
+class _FolderFields:
+    "What decides a task, and the folder behind it."
 
     path: str
     validation: float = 0.05  # share of the training groups that is set aside, at least one
@@ -123,6 +122,10 @@ class FolderTask:
     def folder(self) -> Folder:
         "The folder, opened when it is first needed."
         return read_folder(self.path)
+
+# %% ../../nbs/folder.ipynb #89b98444
+class _Described(_FolderFields):
+    "Tells what its puzzles are like."
 
     @property
     def name(self) -> str:
@@ -143,6 +146,12 @@ class FolderTask:
     def puzzles(self) -> int:
         "How many puzzle ids."
         return self.folder.train.header.num_puzzle_identifiers
+
+# %% ../../nbs/folder.ipynb #512135f9
+@dataclass(frozen=True)
+class FolderTask(_Described):
+    """The puzzles of a folder that an official builder wrote, or ours. Reads them where they lie: memory holds the held-out puzzles, and one
+    batch. Raises FolderError for a folder that is missing or damaged."""
 
     @property
     def validation_groups(self) -> np.ndarray:
