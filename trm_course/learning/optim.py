@@ -40,21 +40,19 @@ def _count(
     state["t"] += 1
 
 # %% ../../nbs/15_optimizers.ipynb #00000014
-def _steps(
+def _angles(
     gradients: list[torch.Tensor],  # of each parameter, any shapes
     t: list[int],  # how many gradients each parameter has had, this one included
     m: list[torch.Tensor],  # average gradients, moved in place
     v: list[torch.Tensor],  # average squares, moved in place
-    lr: float,
     b1: float,
     b2: float,
-) -> list[torch.Tensor]:  # what to add to each parameter
-    "The steps of AdamATan2, without weight decay."
+) -> list[torch.Tensor]:  # as the gradients
+    "The steps of AdamATan2, before the correction of m and the learning rate."
     torch._foreach_lerp_(m, gradients, 1 - b1)
     torch._foreach_lerp_(v, torch._foreach_mul(gradients, gradients), 1 - b2)
     size = torch._foreach_div(torch._foreach_sqrt(v), [math.sqrt(1 - b2**count) for count in t])
-    angle = [torch.atan2(*pair) for pair in zip(m, size)]
-    return torch._foreach_mul(angle, [-lr / (1 - b1**count) for count in t])
+    return [torch.atan2(*pair) for pair in zip(m, size)]
 
 # %% ../../nbs/15_optimizers.ipynb #00000015
 class AdamATan2(torch.optim.Optimizer):
@@ -81,7 +79,9 @@ class AdamATan2(torch.optim.Optimizer):
             if moving:
                 t, m, v = ([self.state[parameter][name] for parameter in moving] for name in "tmv")
                 torch._foreach_mul_(moving, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(moving, _steps([parameter.grad for parameter in moving], t, m, v, group["lr"], *group["betas"]))
+                angles = _angles([parameter.grad for parameter in moving], t, m, v, *group["betas"])
+                for parameter, angle, count in zip(moving, angles, t):
+                    parameter.add_(angle, alpha=-group["lr"] / (1 - group["betas"][0] ** count))
 
 # %% ../../nbs/15_optimizers.ipynb #0000002e
 class SignSGD(torch.optim.Optimizer):

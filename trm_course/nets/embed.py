@@ -103,7 +103,7 @@ def rope_angles(
     "How far each pair of channels turns at each position, in radians: the first pair one radian per cell, the others slower."
     if channels % 2:
         raise ValueError(f"channels: found {channels}, expected an even number, as they turn in pairs")
-    return positions[:, None].float() * base ** (-torch.arange(0, channels, 2) / channels)
+    return positions[:, None].float() * (1 / base ** (torch.arange(0, channels, 2) / channels))
 
 # %% ../../nbs/04_embeddings.ipynb #46503c99
 def rotate(
