@@ -6,7 +6,7 @@
 __all__ = ['PREFIXES', 'CONFIG', 'official_name', 'our_config', 'official_config', 'load_official', 'to_official', 'record',
            'Difference', 'compare']
 
-# %% ../../nbs/27_parity.ipynb #27000008
+# %% ../../nbs/27_parity.ipynb #27000007
 """Reading and writing the official code's checkpoints, and finding the first layer in which two networks differ.
 
 Read in this order: `official_name` and `official_config` say what the official code calls our weights and our choices, `load_official`
@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from ..nets.tiny import TRMConfig
 from ..recursion.trm import TRM
 
-# %% ../../nbs/27_parity.ipynb #27000012
+# %% ../../nbs/27_parity.ipynb #27000011
 PREFIXES = ("_orig_mod.model.inner.", "model.inner.", "inner.")  # compiled, inside its loss, and by itself
 _NAMES = {
     "y_start": "H_init", "z_start": "L_init", "embed.weight": "embed_tokens.embedding_weight",
@@ -44,7 +44,7 @@ def official_name(
         name = name.replace(ours, theirs)
     return name
 
-# %% ../../nbs/27_parity.ipynb #27000017
+# %% ../../nbs/27_parity.ipynb #27000016
 _FIELDS = dict(vocabulary="vocab_size", length="seq_len", width="hidden_size", layers="L_layers", expansion="expansion",
                heads="num_heads", positions="pos_encodings", n="L_cycles", T="H_cycles")
 _ASSUMED = dict(mlp_t=False, puzzle_emb_ndim=0, puzzle_emb_len=16, num_puzzle_identifiers=1, rms_norm_eps=1e-5, rope_theta=10_000.0)
@@ -62,7 +62,7 @@ def _rules(arch: dict):  # yields pairs: what must hold, and the sentence for wh
     yield (arch["puzzle_emb_ndim"] in (0, arch["hidden_size"]),
            f"config: found puzzle_emb_ndim {arch['puzzle_emb_ndim']}, expected 0 or the hidden_size {arch['hidden_size']}")
 
-# %% ../../nbs/27_parity.ipynb #27000018
+# %% ../../nbs/27_parity.ipynb #27000017
 def our_config(
     arch: dict,  # the section `arch` of an official yaml, with vocab_size and seq_len
 ) -> TRMConfig:
@@ -74,7 +74,7 @@ def our_config(
     table = dict(puzzles=arch["num_puzzle_identifiers"], prefix=arch["puzzle_emb_len"] or 1) if arch["puzzle_emb_ndim"] else {}
     return TRMConfig(mixer="mlp" if arch["mlp_t"] else "attention", **{ours: arch[theirs] for ours, theirs in _FIELDS.items()}, **table)
 
-# %% ../../nbs/27_parity.ipynb #27000021
+# %% ../../nbs/27_parity.ipynb #27000019
 def official_config(
     config: TRMConfig,
 ) -> dict:  # the section `arch` of an official yaml, with vocab_size, seq_len and num_puzzle_identifiers
@@ -86,7 +86,7 @@ def official_config(
     table = dict(puzzle_emb_ndim=config.width if config.puzzles else 0, puzzle_emb_len=config.prefix, num_puzzle_identifiers=max(config.puzzles, 1))
     return {theirs: getattr(config, ours) for ours, theirs in _FIELDS.items()} | dict(mlp_t=config.mixer == "mlp", H_layers=0) | table
 
-# %% ../../nbs/27_parity.ipynb #27000031
+# %% ../../nbs/27_parity.ipynb #27000028
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     "The weights in a file, without their prefix. Nothing in the file is run."
     try:
@@ -101,7 +101,7 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
         raise ValueError(f"weights: {path} begins with {min(found, default='nothing')}, expected inner.H_init; it is no official TRM")
     return {name.removeprefix(prefix): value for name, value in found.items()}
 
-# %% ../../nbs/27_parity.ipynb #27000034
+# %% ../../nbs/27_parity.ipynb #27000031
 def _read_config(path: Path) -> dict:
     "The architecture that a yaml describes."
     import yaml  # here, so that importing this module stays quick
@@ -127,7 +127,7 @@ def _agreed(path: Path, config: str | Path | dict | None) -> dict:
                              "and answers wrongly otherwise: leave yours out")
     return beside | given
 
-# %% ../../nbs/27_parity.ipynb #27000036
+# %% ../../nbs/27_parity.ipynb #27000033
 def _complete(arch: dict, weights: dict[str, torch.Tensor]) -> dict:
     "With the sizes that a run took from its data: its yaml does not say them, but most weights do."
     sizes = {"vocab_size": ("embed_tokens.embedding_weight", 0), "num_puzzle_identifiers": ("puzzle_emb.weights", 0)}
@@ -149,7 +149,7 @@ def _expect_fitting(weights: dict[str, torch.Tensor], expected: dict[str, torch.
         if weights[name].shape != value.shape:
             raise ValueError(f"weights: {name} in {path} is of shape {tuple(weights[name].shape)}, expected {tuple(value.shape)} by its config")
 
-# %% ../../nbs/27_parity.ipynb #27000038
+# %% ../../nbs/27_parity.ipynb #27000035
 def _download(
     name: str,  # owner/repository, or owner/repository/folder, or owner/repository/folder/file
     hub_options: dict,
@@ -166,7 +166,7 @@ def _download(
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(f"weights: {name!r} is neither a file or folder here nor on the hub ({type(error).__name__})") from error
 
-# %% ../../nbs/27_parity.ipynb #27000039
+# %% ../../nbs/27_parity.ipynb #27000036
 CONFIG = "all_config.yaml"  # what the official code calls the yaml beside its weights
 
 
@@ -180,7 +180,7 @@ def _find(name: str | Path, hub_options: dict) -> Path:
         raise ValueError(f"weights: found {', '.join(found) or 'no weights'} in {path}, expected one file; say which, such as {path / 'step_1000'}")
     return path / found[0]
 
-# %% ../../nbs/27_parity.ipynb #27000040
+# %% ../../nbs/27_parity.ipynb #27000037
 def load_official(
     weights: str | Path,  # a file, a folder with one, or on the hub owner/repository, with a folder or file inside it
     config: str | Path | dict | None = None,  # its yaml, or what you know of it; the all_config.yaml beside the weights is read too
@@ -197,7 +197,7 @@ def load_official(
     model.load_state_dict({ours: theirs[name] for name, ours in names.items()})
     return model.eval()
 
-# %% ../../nbs/27_parity.ipynb #27000043
+# %% ../../nbs/27_parity.ipynb #27000040
 def to_official(
     model: TRM,
     prefix: str = "inner.",  # `_orig_mod.model.inner.` for an official run to go on from
@@ -207,7 +207,7 @@ def to_official(
     official_config(model.config)
     return {prefix + official_name(name): value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
-# %% ../../nbs/27_parity.ipynb #27000059
+# %% ../../nbs/27_parity.ipynb #27000055
 @torch.no_grad()
 def record(
     model: TRM,
@@ -235,7 +235,7 @@ def record(
             kept |= {f"step{step}.{name}": said for name, said in dict(**state._asdict(), logits=logits, q=q).items()}
     return kept
 
-# %% ../../nbs/27_parity.ipynb #27000062
+# %% ../../nbs/27_parity.ipynb #27000058
 class Difference(NamedTuple):
     "Where two networks part ways."
 
