@@ -89,10 +89,10 @@ def make_sudokus(
     empty = np.zeros((0, size, size), np.uint8)
     return np.concatenate([empty, *questions])[:count], np.concatenate([empty, *answers])[:count]
 
-# %% ../../nbs/23_sudoku.ipynb #b15f896a
+# %% ../../nbs/23_sudoku.ipynb #b669dac4
 @dataclass(frozen=True)
-class SudokuTask:
-    "What kind of Sudoku to make and to learn. A token is a digit plus one: 0 is kept for padding, 1 is a blank, as in the official files."
+class _Kind:
+    "What its Sudokus are like."
 
     size: int = 9
     holes: int | None = None  # blanks; None for as many as possible
@@ -116,6 +116,11 @@ class SudokuTask:
         "V: padding, blank and digits."
         return self.size + 2
 
+# %% ../../nbs/23_sudoku.ipynb #b15f896a
+@dataclass(frozen=True)
+class SudokuTask(_Kind):
+    "What kind of Sudoku to make and to learn. A token is a digit plus one: 0 is kept for padding, 1 is a blank, as in the official files."
+
     def split(self) -> HeldOut:
         "Test and validation puzzles, always the same, no two with the same print. Raises ValueError where there are too few different ones."
         wanted = self.test + self.validation
@@ -133,10 +138,9 @@ class SudokuTask:
         "Endless training puzzles."
         return SudokuStream(self, seed, held_out)
 
-# %% ../../nbs/23_sudoku.ipynb #73d867d9
-class SudokuStream:
-    """An endless, repeatable row of training puzzles, none of which is a held-out one with another face. Puzzles are made `made` at
-    a time and each is shown with `faces` faces; `position` counts those shown and can be set."""
+# %% ../../nbs/23_sudoku.ipynb #9c298183
+class _Chunks:
+    "Training puzzles, made many at a time."
 
     def __init__(self, task: SudokuTask, seed: int, held_out: HeldOut, made: int = 256, faces: int = 8):
         self.task, self.seed, self.made, self.faces, self.position = task, seed, made, faces, 0
@@ -152,6 +156,11 @@ class SudokuStream:
         rows = np.resize(fresh, self.made * self.faces)
         questions, answers = shuffle_sudokus(questions[rows], answers[rows], np.random.default_rng([self.seed, number, 1]))
         return as_batch(questions + 1, answers + 1)
+
+# %% ../../nbs/23_sudoku.ipynb #73d867d9
+class SudokuStream(_Chunks):
+    """An endless, repeatable row of training puzzles, none of which is a held-out one with another face. Puzzles are made `made` at
+    a time and each is shown with `faces` faces; `position` counts those shown and can be set."""
 
     def take(self, count: int) -> Batch:
         "The next `count` puzzles. Raises ValueError where all puzzles are held out, or fewer than one is asked for."
