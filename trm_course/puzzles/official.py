@@ -143,10 +143,7 @@ class PuzzleSet(NamedTuple):
     puzzle_indices: np.ndarray  # (P + 1,) first example of each puzzle, and N
     group_indices: np.ndarray  # (G + 1,) first puzzle of each group, and P
 
-    def batch(
-        self,
-        rows: np.ndarray,  # (B,) which examples
-    ) -> Batch:
+    def batch(self, rows: np.ndarray) -> Batch:  # rows: (B,) which examples
         "These examples, labels to be ignored as -100. Raises FolderError that names a token outside the vocabulary."
         rows = np.asarray(rows, np.int64)
         inputs, labels = (np.asarray(array[rows], np.int64) for array in (self.inputs, self.labels))  # (B, L)
@@ -182,7 +179,7 @@ def read_set(folder: Path) -> PuzzleSet:
                           f"expected 0 to {header.num_puzzle_identifiers - 1}; build the folder again")
     return found
 
-# %% ../../nbs/official.ipynb #4077ea8a
+# %% ../../nbs/official.ipynb #a7e98118
 class Folder(NamedTuple):
     "What a builder wrote: two sets of puzzles that share their tokens and ids."
 
@@ -190,7 +187,7 @@ class Folder(NamedTuple):
     test: PuzzleSet
     identifiers: list[str] | None  # the name of each puzzle id
 
-
+# %% ../../nbs/official.ipynb #23bafbd7
 def read_folder(path: str | Path) -> Folder:
     "Opens a folder of puzzles. Raises FolderError for files that are missing, damaged or do not fit together."
     path = Path(path)
