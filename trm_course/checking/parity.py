@@ -62,7 +62,7 @@ def _rules(arch: dict):  # yields pairs: what must hold, and the sentence for wh
     yield (arch["puzzle_emb_ndim"] in (0, arch["hidden_size"]),
            f"config: found puzzle_emb_ndim {arch['puzzle_emb_ndim']}, expected 0 or the hidden_size {arch['hidden_size']}")
 
-# %% ../../nbs/27_parity.ipynb #27000017
+
 def our_config(
     arch: dict,  # the section `arch` of an official yaml, with vocab_size and seq_len
 ) -> TRMConfig:
@@ -166,7 +166,7 @@ def _download(
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(f"weights: {name!r} is neither a file or folder here nor on the hub ({type(error).__name__})") from error
 
-# %% ../../nbs/27_parity.ipynb #27000036
+
 CONFIG = "all_config.yaml"  # what the official code calls the yaml beside its weights
 
 
@@ -246,7 +246,7 @@ class Difference(NamedTuple):
     def __str__(self) -> str:
         return f"{self.name} is the first to differ, by {self.size:.1e}; {self.before or 'nothing'} before it agrees"
 
-
+# %% ../../nbs/27_parity.ipynb #832f2943
 def compare(
     ours: TRM | dict[str, torch.Tensor],  # a network, or what `record` kept of one, here or elsewhere
     theirs: TRM | dict[str, torch.Tensor],
