@@ -42,6 +42,12 @@ LAST = 6
 
 SHORTEST_ALT_TEXT = 20
 
+# A numbered lesson has no more cells than this, and no cell of any page more lines of code.
+MOST_CELLS = 80
+MOST_LINES = 15
+MOST_EXPORTED_LINES = 25
+LONG_STILL = ("17_watching", "18_browser", "25_memory", "28_wider", "command", "experiment", "explorer", "flipbook", "player")  # not held to it yet
+
 
 # Reading
 
@@ -299,7 +305,24 @@ def unfolded(root):
     ]
 
 
-GATES = [not_exported, not_clean, stored_errors, without_docstring, without_alt_text, later_imports, late_install, unfolded]
+def too_long(root):
+    """Lessons with more cells, and code cells with more lines, than one reads in one go; blank lines and directives do not count."""
+    complaints = [
+        f"{path.name} has {count} cells, expected at most {MOST_CELLS}: join what is one idea, or give a topic a page of its own."
+        for path in notebooks(root)
+        if path.name[:2].isdigit() and (count := len(read(path).cells)) > MOST_CELLS
+    ]
+    for place, cell in cells(root):
+        if cell.cell_type == "code":
+            exported = not {"export", "exports", "exporti"}.isdisjoint(extract_directives(cell, remove=False))
+            most = MOST_EXPORTED_LINES if exported else MOST_LINES
+            count = sum(not line.startswith("#|") for line in cell.source.splitlines() if line.strip())
+            if count > most:
+                complaints.append(f"{place} has {count} lines of code, expected at most {most}: divide it.")
+    return [complaint for complaint in complaints if not complaint.startswith(LONG_STILL)]
+
+
+GATES = [not_exported, not_clean, stored_errors, without_docstring, without_alt_text, later_imports, late_install, unfolded, too_long]
 
 
 if __name__ == "__main__":

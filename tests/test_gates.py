@@ -16,6 +16,7 @@ from notebooks import (
     read,
     run,
     stored_errors,
+    too_long,
     unfolded,
     without_alt_text,
     without_docstring,
@@ -74,11 +75,11 @@ def write(name, text):
     return break_it
 
 
-def add(cell):
-    """A fault: the notebook has this cell at its end."""
+def add(*cells):
+    """A fault: the notebook has these cells at its end."""
     def break_it(root):
         notebook = read(root / NOTEBOOK)
-        notebook.cells.append(cell)
+        notebook.cells += cells
         nbformat.write(notebook, root / NOTEBOOK)
     return break_it
 
@@ -112,6 +113,9 @@ BROKEN = {
     "leaf imports leaf": (later_imports, write("trm_course/looking/trace.py", "from trm_course.checking import vote"), "checking.vote"),
     "import of the command": (later_imports, write("trm_course/looking/trace.py", "def show():\n    from .. import cli"), "trm_course.cli"),
     "import before the install": (late_install, add(new_code_cell("from trm_course.nets import example")), "before a cell installs it"),
+    "lesson of 81 cells": (too_long, add(*[new_markdown_cell("On and on.") for _ in range(74)]), "81 cells"),
+    "plain cell of 16 lines": (too_long, add(new_code_cell("\n\n".join(["#| hide", *["1"] * 16]))), "16 lines"),
+    "exported cell of 26 lines": (too_long, add(new_code_cell("#| exports\n" + "1\n" * 26)), "26 lines"),
     "solution in the open": (unfolded, add(new_code_cell("#| code-fold: true\n1 + 1")), "not in JupyterLab"),
     "import from the top": (later_imports, write(MODULE, "from trm_course import TRM"), "trm_course.TRM"),
 }
