@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['find_device', 'work', 'memory', 'fitted', 'Estimate', 'estimate', 'Backup']
 
-# %% ../../nbs/26_full_training.ipynb #157d6b0b
+# %% ../../nbs/26_full_training.ipynb #49b4ba89
 """Before a long training: what will it cost, does it fit, and will it survive?
 
 `work` counts the arithmetic of an update, `memory` its bytes, `fitted` changes a recipe so that it fits, `estimate` measures a few updates and says how
@@ -25,7 +25,7 @@ from ..nets.tiny import TRMConfig
 from ..puzzles.dataset import Batch
 from ..recursion.trm import TRM
 
-# %% ../../nbs/26_full_training.ipynb #0758af5a
+# %% ../../nbs/26_full_training.ipynb #e8b68050
 def find_device() -> dict:  # name, memory in bytes, whether it multiplies bfloat16 by itself
     "What this machine trains on."
     if torch.cuda.is_available():
@@ -33,7 +33,7 @@ def find_device() -> dict:  # name, memory in bytes, whether it multiplies bfloa
         return dict(name=torch.cuda.get_device_name(), memory=free, bfloat16=torch.cuda.is_bf16_supported(including_emulation=False))
     return dict(name="processor", memory=None, bfloat16=False)
 
-# %% ../../nbs/26_full_training.ipynb #f8acc77d
+# %% ../../nbs/26_full_training.ipynb #3ac28c35
 def work(
     config: TRMConfig,
     cells: int,  # L
@@ -49,7 +49,7 @@ def work(
         (logits.sum() + q.sum()).backward()
     return counter.get_total_flops()
 
-# %% ../../nbs/26_full_training.ipynb #4413e703
+# %% ../../nbs/26_full_training.ipynb #d10a5ade
 def memory(recipe: Recipe, cells: int) -> tuple[int, int]:  # bytes that any batch needs, bytes for each puzzle in it
     "What an update keeps in memory. Counted, not allocated; what the libraries need for themselves comes on top."
     kept = {}
@@ -68,7 +68,7 @@ def memory(recipe: Recipe, cells: int) -> tuple[int, int]:  # bytes that any bat
     copies = sum(size for storage, size in kept.items() if storage not in weights)
     return 5 * 4 * sum(weight.numel() for weight in network.parameters()), copies
 
-# %% ../../nbs/26_full_training.ipynb #9bfda831
+# %% ../../nbs/26_full_training.ipynb #4dbb198f
 def fitted(
     recipe: Recipe,
     cells: int,  # L
@@ -87,7 +87,7 @@ def fitted(
         batch //= 2
     return replace(recipe, batch=batch, updates=math.ceil(recipe.updates * recipe.batch / batch))
 
-# %% ../../nbs/26_full_training.ipynb #fa479160
+# %% ../../nbs/26_full_training.ipynb #3ea606c7
 class Estimate(NamedTuple):
     "What a whole training will take, judged by a few updates of it."
 
@@ -116,7 +116,7 @@ def estimate(recipe: Recipe, tries: int = 3) -> Estimate:
         trainer.update()  # each ends with reading the loss, so the device has finished
     return Estimate((time.perf_counter() - began) / tries, recipe.updates)
 
-# %% ../../nbs/26_full_training.ipynb #becaf562
+# %% ../../nbs/26_full_training.ipynb #5c57627f
 class Backup:
     "Copies a run's folder to the Hugging Face hub after every test: `fit(recipe, folder, watch=Backup(folder, 'owner/run'))`. Needs a login there."
 
