@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['hrm_recursion', 'HRM', 'continue_target', 'hrm_step', 'hrm_loss']
 
-# %% ../../nbs/22_hrm.ipynb #00000008
+# %% ../../nbs/22_hrm.ipynb #00000009
 """The Hierarchical Reasoning Model, which TRM simplifies, in the same harness.
 
 Two nets take turns, a low one that thinks and a high one that answers (`hrm_recursion`). `HRM` is a `TRM` with that recursion, so everything
@@ -22,7 +22,7 @@ from ..nets.tiny import TinyNet, TRMConfig
 from .supervise import Carry
 from .trm import TRM, State
 
-# %% ../../nbs/22_hrm.ipynb #0000000c
+# %% ../../nbs/22_hrm.ipynb #0000000d
 def hrm_recursion(
     low: Callable,  # (B, L, D) -> (B, L, D), renews z
     high: Callable,  # (B, L, D) -> (B, L, D), renews y
@@ -46,7 +46,7 @@ def hrm_recursion(
     z = low(x + y + z)
     return high(y + z), z
 
-# %% ../../nbs/22_hrm.ipynb #00000014
+# %% ../../nbs/22_hrm.ipynb #00000015
 class HRM(TRM):
     """The Hierarchical Reasoning Model with a TRM's surface: `net` is its low level, `high` its high one, and the config's n and T are its L_cycles and
     H_cycles. Its q says how much more halting is worth than going on; it is not a confidence in the answer."""
@@ -74,7 +74,7 @@ class HRM(TRM):
         state, logits, values = self.weigh(x, state)
         return state, logits, values[:, 0] - values[:, 1]
 
-# %% ../../nbs/22_hrm.ipynb #0000001f
+# %% ../../nbs/22_hrm.ipynb #00000020
 def continue_target(
     following: torch.Tensor,  # (B, 2) what halting and continuing are worth one step later, logits
     last: torch.Tensor,  # (B,) bool, whose step was the last that is allowed
@@ -82,7 +82,7 @@ def continue_target(
     "What going on is worth: the better of both a step later, or halting there where no more steps are allowed."
     return torch.where(last, following[:, 0], following.amax(1)).sigmoid()
 
-# %% ../../nbs/22_hrm.ipynb #00000022
+# %% ../../nbs/22_hrm.ipynb #00000023
 def hrm_step(
     model: HRM,
     carry: Carry,  # the conveyor
@@ -103,7 +103,7 @@ def hrm_step(
     last = (carry.steps >= carry.N_sup).to(device)
     return logits, kept[0], continue_target(following, last), labels
 
-# %% ../../nbs/22_hrm.ipynb #00000024
+# %% ../../nbs/22_hrm.ipynb #00000025
 def hrm_loss(
     values: torch.Tensor,  # (B, 2) what halting and continuing are worth, logits
     target: torch.Tensor,  # (B,) 0 to 1, from `continue_target`
