@@ -8,8 +8,8 @@ from test_course import BROWSER, BROWSER_OPTIONS, CELLS, FIRST, IS_READY, OUTPUT
 PAGE = "nbs/explorer.ipynb"
 
 # The picture of the explorer, apart from those of other cells.
-PICTURE = ".jupyter-widgets.widget-image"
-CHANGED = "before => document.querySelector('.jupyter-widgets.widget-image').src !== before"
+PICTURE = ".widget-html img"
+CHANGED = "before => document.querySelector('.widget-html img').src !== before"
 
 
 def changes(page, act):
@@ -37,8 +37,10 @@ def test_slider_and_wall_change_the_picture(tmp_path):
         page.locator(PICTURE).scroll_into_view_if_needed()
         empty = page.get_by_title(": empty").first
         name = empty.get_attribute("title")
+        words = page.locator(PICTURE).get_attribute("alt")
         changes(page, empty.click)
         assert page.get_by_title(name.replace("empty", "wall")).inner_text() == "#"
+        assert "the answer has" in words and page.locator(PICTURE).get_attribute("alt") != words
 
         handle = page.locator(".widget-hslider:has-text('call') .noUi-handle")
         handle.focus()

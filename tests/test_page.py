@@ -348,29 +348,33 @@ def run_jobs(browser, model, jobs, tabs=2):
     return results
 
 
+def unrolled(network, rows, steps):
+    """What PyTorch makes of each row in its own number of steps: (logits, q) of every step."""
+    thought = network.unroll(rows, MOST)
+    return [(thought.logits[:count, maze], thought.q[:count, maze]) for maze, count in enumerate(steps)]
+
+
 @needs_browser
 def test_engine_is_the_network(browser, model):
-    """500 mazes, each until PyTorch's network is sure or for three steps. With exact weights all logits and q agree within 0.001 after
-    every step, each network going on from its own state, and so do all answers in every cell. Every tenth maze also with the page's
-    weights: the answers, after as many steps."""
-    jobs, expected = [], []
+    """500 mazes, each until PyTorch's network is sure or for three steps, once with exact weights and once with the page's. In both, after
+    every step, all logits and q agree within 0.001 with PyTorch's that has the same weights, each network going on from its own state, and
+    the answers agree in every cell; and where it is sure, the page answers as the network with exact weights does."""
+    names, jobs, expected = {"exact": model, "packed": read_back(model)}, [], []
     for rows in mazes():
-        thought = model.unroll(rows, MOST)
-        sure = torch.cat([thought.q > 0, torch.ones(1, len(rows), dtype=bool)])[:MOST]  # (steps, B)
-        sure[-1] = True
-        for maze, steps in enumerate((sure.int().argmax(0) + 1).tolist()):
-            for weights in ("exact", "packed")[: 1 + (maze % 10 == 0)]:
-                jobs.append(dict(weights=weights, tokens=rows[maze].tolist(), steps=steps))
-                expected.append((thought.logits[:steps, maze], thought.q[:steps, maze]))
-    assert sum(job["weights"] == "exact" for job in jobs) == 500
-    for job, seen, (logits, q) in zip(jobs, run_jobs(browser, model, jobs), expected, strict=True):
-        found = torch.tensor([step["logits"] for step in seen]).reshape(logits.shape)
-        answers = torch.tensor([step["answer"] for step in seen])
-        if job["weights"] == "exact":
-            assert (found - logits).abs().max() < 1e-3 and (torch.tensor([step["q"] for step in seen]) - q).abs().max() < 1e-3
-            assert torch.equal(answers, logits.argmax(-1))
-        elif q[-1] > 0:
-            assert torch.equal(answers[-1], logits[-1].argmax(-1))
+        sure = torch.cat([model.unroll(rows, MOST - 1).q > 0, torch.ones(1, len(rows), dtype=bool)])  # (steps, B)
+        steps = (sure.int().argmax(0) + 1).tolist()
+        for weights, network in names.items():
+            jobs += [dict(weights=weights, tokens=row, steps=count) for row, count in zip(rows.tolist(), steps)]
+            expected += unrolled(network, rows, steps)
+    results, last = run_jobs(browser, model, jobs), {name: [] for name in names}
+    for job, seen, (logits, q) in zip(jobs, results, expected, strict=True):
+        found, answers = torch.tensor([step["logits"] for step in seen]).reshape(logits.shape), torch.tensor([step["answer"] for step in seen])
+        assert (found - logits).abs().max() < 1e-3 and (torch.tensor([step["q"] for step in seen]) - q).abs().max() < 1e-3
+        assert torch.equal(answers, logits.argmax(-1))
+        last[job["weights"]].append((answers[-1], q[-1] > 0))
+    assert len(last["exact"]) == 500
+    same = [torch.equal(answer, packed) for (answer, _), (packed, _) in zip(last["exact"], last["packed"], strict=True)]
+    assert all(same)
 
 
 @needs_browser

@@ -6,43 +6,19 @@
 __all__ = ['Experiment']
 
 # %% ../../nbs/experiment.ipynb #93005d66
-"""A maze, a network and its settings, which can be changed to see what comes of it.
+"""A puzzle, a network and its settings, which can be changed to see what comes of it.
 
-An `Experiment` changes the maze, lets the network think again, says in a sentence what came of it, and draws any call of the net. It grows
-class by class: `_Setup` holds the settings and thinks, `_Editor` changes the maze, `Experiment` reports."""
-
-import math
+An `Experiment` changes the puzzle, lets the network think again, says in a sentence what came of it, and draws any call of the net. It grows
+class by class: `_Setup` holds the settings and thinks, `_Editor` changes the puzzle, `_Report` puts into words what came of it, `Experiment`
+draws."""
 
 import numpy as np
 
-from .player import _draw_answer, _draw_state, _views
+from .board import board_of, draw_answer
+from .player import _draw_state, _views
 from .trace import trace
-from ..puzzles.carve import make_mazes
-from ..puzzles.maze import EMPTY, END, PATH, START, WALL, _expect_mazes, flood, shortest_path
-from ..puzzles.tokens import MAZE
 from ..recursion.halt import to_logit
 from ..recursion.trm import TRM
-
-# %% ../../nbs/experiment.ipynb #97378046
-def _distance(open_cells, maze):  # (S, S) bool, (S, S) tokens -> steps from start to end, -1 where no way leads
-    return int(flood(open_cells[None], (maze == END)[None])[0][maze == START].item())
-
-
-def _solve(maze):  # (S, S) tokens -> the right answer; None where no way leads to the end
-    return shortest_path(maze[None])[0] if _distance(maze != WALL, maze) >= 0 else None
-
-
-def _judge(maze, answer):  # (S, S) tokens each
-    "What an answer is worth, in a sentence."
-    if (right := _solve(maze)) is None:
-        return "No way leads from the start to the end, so no answer can be right."
-    if not (wrong := (answer != right).sum()):
-        return "Its answer is the shortest path."
-    path, shortest = answer == PATH, (right == PATH).sum() + 1
-    leads = _distance(path | (maze == START) | (maze == END), maze) == shortest
-    if leads and path.sum() == shortest - 1 and np.array_equal(np.where(path, EMPTY, answer), maze):
-        return "Its answer is a shortest path, though not the one that our rule picks."
-    return f"Its answer is not the shortest path: {wrong} {'cell is' if wrong == 1 else 'cells are'} wrong."
 
 # %% ../../nbs/experiment.ipynb #11af858f
 def _draw_confidence(axes, trace, call, threshold):
@@ -58,73 +34,61 @@ def _draw_confidence(axes, trace, call, threshold):
 class _Setup:
     "The network, the settings, and the trace of its thinking."
 
-    def __init__(
-        self,
-        model: TRM,  # for mazes
-        maze: np.ndarray | None = None,  # (S, S) tokens, S from 5 to 15; a random one if not given
-        **settings,  # as in `change`
-    ):
-        if not isinstance(model, TRM) or model.config.vocabulary != len(MAZE.names):
-            raise ValueError(f"model: found {type(model).__name__}, expected a TRM with the {len(MAZE.names)} tokens of mazes")
-        if maze is None:
-            maze = make_mazes("perfect", 1, math.isqrt(model.config.length or 81), seed=0)[0][0]
-        self.model, self.trace = model, None
+    def __init__(self, model, maze=None, **settings):
+        if not isinstance(model, TRM):
+            raise ValueError(f"model: found {type(model).__name__}, expected a TRM")
+        self.model, self.trace, self.board = model, None, board_of(model.config.vocabulary)
         self.settings = dict(maze=None, steps=16, n=model.config.n, T=model.config.T, breaks=(), threshold=0.5)
-        self.change(maze=maze, **settings)
+        self.change(maze=self.board.make(self.board.kinds[0], self.board.size, 0) if maze is None else maze, **settings)
+
+    def _checked(self, changes):
+        "The settings after these changes. Raises ValueError for what is not possible."
+        if unknown := changes.keys() - self.settings.keys():
+            raise ValueError(f"settings: found {min(unknown)!r}, expected any of {', '.join(self.settings)}")
+        settings, sizes = self.settings | changes, self.board.sizes
+        maze = settings["maze"] = np.array(settings["maze"])
+        if maze.ndim != 2 or maze.shape[0] != maze.shape[1] or len(maze) not in sizes:
+            raise ValueError(f"maze: found shape {maze.shape}, expected a square of {sizes[0]} to {sizes[-1]} cells on a side")
+        self.board.check(maze)
+        to_logit(settings["threshold"])
+        return settings
+
+# %% ../../nbs/experiment.ipynb #a2e8497a
+class _Editor(_Setup):
+    "Changes the settings and the puzzle."
 
     def change(
         self,
         **changes,  # any of maze, steps, n, T, threshold, and breaks (names from `looking.trace.BREAKS`)
     ):
         "Takes other settings, and thinks again where that is needed."
-        if unknown := changes.keys() - self.settings.keys():
-            raise ValueError(f"settings: found {min(unknown)!r}, expected any of {', '.join(self.settings)}")
-        settings = self.settings | changes
-        maze = settings["maze"] = np.array(settings["maze"])
-        if maze.ndim != 2 or maze.shape[0] != maze.shape[1] or not 5 <= len(maze) <= 15:
-            raise ValueError(f"maze: found shape {maze.shape}, expected a square of 5 to 15 cells on a side")
-        _expect_mazes(maze[None])
-        to_logit(settings["threshold"])
+        settings = self._checked(changes)
         if changes.keys() != {"threshold"}:
             self.trace = trace(self.model, **{name: value for name, value in settings.items() if name != "threshold"})
             self.views = {of: {name: field for name, _, (field,) in _views((self.trace,), of)} for of in "yz"}  # (K, L) each
         self.settings = settings
 
-# %% ../../nbs/experiment.ipynb #a2e8497a
-class _Editor(_Setup):
-    "Changes the maze."
-
     def new_maze(
         self,
-        kind: str = "perfect",  # or "loops", "scattered"
-        size: int = 9,  # cells on a side, 5 to 15
-        seed: int = 0,
+        kind: str,  # one of `board.kinds`: "perfect", "loops" or "scattered" for mazes
+        size: int,  # cells on a side, one of `board.sizes`
+        seed: int,
     ):
-        "Takes a random maze."
-        self.change(maze=make_mazes(kind, 1, size, seed)[0][0])
+        "Takes a random puzzle."
+        self.change(maze=self.board.make(kind, size, seed))
+
+# %% ../../nbs/experiment.ipynb #49fcd1a3
+class _Report(_Editor):
+    "Says what came of it."
 
     def put(
         self,
-        token: int,  # WALL, which appears or vanishes, or START or END, which moves here
+        token: int,  # one of `board.tools`: WALL, which appears or vanishes, or START or END, which moves here
         row: int,  # from 0
         column: int,
     ):
         "Changes one cell."
-        maze = self.settings["maze"].copy()
-        if token not in (WALL, START, END):
-            raise ValueError(f"token: found {token}, expected {WALL} (wall), {START} (start) or {END} (end)")
-        if maze[row, column] in (START, END):
-            raise ValueError(f"row {row + 1}, column {column + 1}: found the {MAZE.names[maze[row, column]]}, "
-                             "expected an empty cell or a wall; move it to another cell first")
-        if token != WALL:
-            maze[maze == token] = EMPTY
-        maze[row, column] = EMPTY if maze[row, column] == token else token
-        self.change(maze=maze)
-
-# %% ../../nbs/experiment.ipynb #49fcd1a3
-class Experiment(_Editor):
-    """A network that thinks about a maze, and what came of it. Other settings by `change`, other mazes by `put` and `new_maze`; whatever is
-    not possible raises ValueError, in one sentence, and changes nothing."""
+        self.change(maze=self.board.put(self.settings["maze"], token, row, column))
 
     @property
     def stop(self) -> int:
@@ -136,7 +100,12 @@ class Experiment(_Editor):
         trace, call = self.trace, self.stop
         answer, q, steps = trace.answers[call].reshape(trace.maze.shape).numpy(), trace.q[call], trace.place(call)[0]
         enough = f"It stops after {steps} of {trace.steps} steps" if q > to_logit(self.settings["threshold"]) else f"After all {steps} steps it is still unsure"
-        return f"{enough} ({call + 1} calls of the net, confidence {q.sigmoid():.1%}). {_judge(trace.maze, answer)}"
+        return f"{enough} ({call + 1} calls of the net, confidence {q.sigmoid():.1%}). {self.board.judge(trace.maze, answer)}"
+
+# %% ../../nbs/experiment.ipynb #19e2e65b
+class Experiment(_Report):
+    """A network that thinks about a puzzle, and what came of it. Other settings by `change`, another puzzle by `put` and `new_maze`; whatever is
+    not possible raises ValueError, in one sentence, and changes nothing."""
 
     def place(
         self,
@@ -148,23 +117,42 @@ class Experiment(_Editor):
         return (f"Call {call + 1} of {len(trace)}: supervision step {step} of {trace.steps}, recursion {recursion} of {trace.T}, {update}; "
                 f"training {'records it' if trace.gradient[call] else 'does not record it'} for the gradient.")
 
+    def words(self, call: int, view: str) -> str:
+        "What `figure` shows, in words."
+        return _words(self, call, view)
+
     def figure(
         self,
         call: int | None = None,  # from 0; the one after which the network stops if not given
         view: str = "principal component 1",  # what the heat maps show, a key of both `views`
     ):  # a matplotlib Figure
         "The answer, y and z after a call, and the confidence after all steps."
-        import matplotlib.pyplot as plt
+        return _figure(self, self.stop if call is None else call, view)
 
-        if view not in self.views["z"]:
-            raise ValueError(f"view: found {view!r}, expected one of {', '.join(map(repr, self.views['z']))}")
-        trace, call = self.trace, self.stop if call is None else call
-        figure = plt.figure(figsize=(7.4, 4.6), dpi=90)
-        plt.close(figure)  # so that a notebook shows it once
-        answer, y, z = (figure.add_axes((0.01 + 0.335 * column, 0.38, 0.31, 0.54)) for column in range(3))
-        _draw_answer(answer, trace.answers[call].numpy().reshape(trace.maze.shape), _solve(trace.maze), "answer, ✗ where wrong")
-        for axes, of, written in ((y, "y", trace.writes_y[call]), (z, "z", not trace.writes_y[call])):
-            values = self.views[of][view]  # (K, L)
-            _draw_state(axes, values[call], values.min(), values.max(), f"{of}{', just written' if written else ''}\n{view}")
-        _draw_confidence(figure.add_axes((0.08, 0.11, 0.74, 0.18)), trace, call, self.settings["threshold"])
-        return figure
+# %% ../../nbs/experiment.ipynb #94accb31
+def _words(experiment, call, view):
+    trace, label = experiment.trace, experiment.board.solve(experiment.trace.maze)
+    answer, fields = trace.answers[call].numpy().reshape(trace.maze.shape), [experiment.views[of][view][call] for of in "yz"]
+    count = np.isin(answer, experiment.board.counted).sum()
+    wrong = "no right answer to compare with" if label is None else f"{(answer != label).sum()} cells wrong"
+    ranges = ", ".join(f"{of} {field.min():.1f} to {field.max():.1f}" for of, field in zip("yz", fields))
+    return (f"After call {call + 1} of {len(trace)} the answer has {count} {experiment.board.noun}, {wrong}; heat maps of {view}: {ranges}; "
+            f"confidence {trace.q[call].sigmoid():.0%}, threshold {experiment.settings['threshold']:.0%}.")
+
+# %% ../../nbs/experiment.ipynb #c1bbc33a
+def _figure(experiment, call, view):
+    import matplotlib.pyplot as plt
+
+    if view not in experiment.views["z"]:
+        raise ValueError(f"view: found {view!r}, expected one of {', '.join(map(repr, experiment.views['z']))}")
+    trace, board = experiment.trace, experiment.board
+    figure = plt.figure(figsize=(7.4, 4.6), dpi=90)
+    plt.close(figure)  # so that a notebook shows it once
+    first, y, z = (figure.add_axes((0.01 + 0.335 * column, 0.38, 0.31, 0.54)) for column in range(3))
+    answer = trace.answers[call].numpy().reshape(trace.maze.shape)
+    draw_answer(board, first, trace.maze, answer, board.solve(trace.maze), "answer, ✗ where wrong")
+    for axes, of, written in ((y, "y", trace.writes_y[call]), (z, "z", not trace.writes_y[call])):
+        values = experiment.views[of][view]  # (K, L)
+        _draw_state(axes, values[call], values.min(), values.max(), f"{of}{', just written' if written else ''}\n{view}")
+    _draw_confidence(figure.add_axes((0.08, 0.11, 0.74, 0.18)), trace, call, experiment.settings["threshold"])
+    return figure

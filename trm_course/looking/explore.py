@@ -6,11 +6,12 @@
 __all__ = ['explore']
 
 # %% ../../nbs/explorer.ipynb #eb4be99c
-"""Buttons and sliders in front of an `Experiment`: draw a maze, turn every knob, and watch a network think.
+"""Buttons and sliders in front of an `Experiment`: draw a puzzle, turn every knob, and watch a network think.
 
 `explore` makes the widget. `_parts` makes the buttons and sliders, `_arrange` puts them side by side, a `_Screen` shows the experiment on
 them, and a `_Panel` does what they ask for."""
 
+import base64
 import html
 import io
 from functools import partial
@@ -20,32 +21,46 @@ import numpy as np
 
 from .experiment import Experiment
 from .trace import BREAKS
-from ..puzzles.maze import EMPTY, END, START, WALL
-from ..puzzles.tokens import MAZE
 from ..recursion.trm import TRM
 
-# %% ../../nbs/explorer.ipynb #41672c74
+# %% ../../nbs/explorer.ipynb #5e2b9a94
+_ROW = dict(layout={"width": "330px"}, style={"description_width": "120px"})
+
+
+def _puzzle_parts(experiment):
+    import ipywidgets as widgets
+
+    board, side = experiment.board, len(experiment.settings["maze"])
+    return dict(
+        tool=widgets.ToggleButtons(options=list(board.tools.items()), style={"button_width": f"{max(32, 315 // len(board.tools))}px"}),
+        grid=widgets.GridBox(layout=widgets.Layout(margin="6px 0 10px", max_width="100%", overflow="auto")),
+        kind=widgets.Dropdown(options=board.kinds, description="kind", **_ROW),
+        size=widgets.Dropdown(options=board.sizes, value=side, description="cells on a side", **_ROW),
+        seed=widgets.BoundedIntText(min=0, max=9999, description="seed", **_ROW),
+        another=widgets.Button(description=f"new {board.puzzle}", tooltip="a random one, from the next seed", layout=widgets.Layout(margin="2px 2px 10px 126px")))
+
+# %% ../../nbs/explorer.ipynb #11873ec5
+def _knobs(experiment):
+    import ipywidgets as widgets
+
+    settings, slider = experiment.settings, partial(widgets.IntSlider, min=1, continuous_update=False, **_ROW)
+    ranges = {"n": ("n, latent steps", 8), "T": ("T, recursions", 6), "steps": ("supervision steps", 32)}
+    numbers = {name: slider(value=settings[name], max=max(most, settings[name]), description=text) for name, (text, most) in ranges.items()}
+    numbers["threshold"] = widgets.FloatSlider(value=settings["threshold"], min=0.01, max=0.99, step=0.01, description="threshold",
+                                               continuous_update=False, **_ROW)
+    return dict(settings=numbers, breaks={
+        name: widgets.Checkbox(name in settings["breaks"], description=text, indent=False, layout=widgets.Layout(width="auto"))
+        for name, text in BREAKS.items()})
+
+# %% ../../nbs/explorer.ipynb #17b48b8b
 def _parts(experiment):  # -> a namespace of widgets
     import ipywidgets as widgets
 
-    settings, row = experiment.settings, dict(layout=widgets.Layout(width="330px"), style={"description_width": "120px"})
-    slider = partial(widgets.IntSlider, continuous_update=False, **row)
-    ranges = {"n": ("n, latent steps", 8), "T": ("T, recursions", 6), "steps": ("supervision steps", 32)}
-    numbers = {name: slider(value=settings[name], min=1, max=max(most, settings[name]), description=text) for name, (text, most) in ranges.items()}
-    threshold = widgets.FloatSlider(value=settings["threshold"], min=0.01, max=0.99, step=0.01, description="threshold", continuous_update=False, **row)
     return SimpleNamespace(
-        tool=widgets.ToggleButtons(options=[("# wall", WALL), ("S start", START), ("E end", END)], style={"button_width": "105px"}),
-        grid=widgets.GridBox(layout=widgets.Layout(margin="6px 0 10px", max_width="100%", overflow="auto")),
-        kind=widgets.Dropdown(options=["perfect", "loops", "scattered"], description="kind of maze", **row),
-        size=slider(value=len(settings["maze"]), min=5, max=15, description="cells on a side"),
-        seed=widgets.BoundedIntText(min=0, max=9999, description="seed", **row),
-        another=widgets.Button(description="new maze", tooltip="a random maze, from the next seed", layout=widgets.Layout(margin="2px 2px 10px 126px")),
-        settings=numbers | {"threshold": threshold},
-        breaks={name: widgets.Checkbox(name in settings["breaks"], description=text, indent=False, layout=widgets.Layout(width="auto"))
-                for name, text in BREAKS.items()},
+        **_puzzle_parts(experiment), **_knobs(experiment),
         play=widgets.Play(value=1, min=1, interval=300), call=widgets.IntSlider(value=1, min=1, description="call", layout=widgets.Layout(flex="1 1 auto")),
         view=widgets.Dropdown(options=list(experiment.views["z"]), description="y and z"),
-        said=widgets.HTML(), picture=widgets.Image(format="png", layout=widgets.Layout(max_width="100%")), where=widgets.HTML())
+        said=widgets.HTML(), picture=widgets.HTML(), where=widgets.HTML())
 
 # %% ../../nbs/explorer.ipynb #a5e95c47
 def _arrange(parts):  # -> a widget that holds them all
@@ -58,9 +73,6 @@ def _arrange(parts):  # -> a widget that holds them all
     return HBox([left, right], layout=Layout(flex_flow="row wrap", grid_gap="0 16px"))
 
 # %% ../../nbs/explorer.ipynb #bae33fcd
-_LOOKS = {EMPTY: (" ", "#FFFFFF", "black"), WALL: ("#", "#5B6570", "white"), START: ("S", "#0072B2", "white"), END: ("E", "#D55E00", "white")}
-
-
 def _fill(grid, side, press):  # a widget; cells on a side; called with row and column
     "Puts a button for every cell into the grid."
     from ipywidgets import Button, Layout
@@ -74,40 +86,59 @@ def _fill(grid, side, press):  # a widget; cells on a side; called with row and 
     grid.children = cells
 
 # %% ../../nbs/explorer.ipynb #5ba8acb8
-class _Screen:
+class _Looks:
     "Shows an experiment. `box` is the widget that holds everything."
 
     def __init__(self, experiment):
         from ipywidgets import ButtonStyle
 
         self.experiment, self.parts = experiment, _parts(experiment)
-        self.box, self.styles = _arrange(self.parts), {}
-        for token, (_, background, text) in _LOOKS.items():
-            self.styles[token] = ButtonStyle(button_color=background)
-            self.styles[token].text_color = text  # where ipywidgets is older than 8 this does nothing
+        self.box, self.styles, board = _arrange(self.parts), [], experiment.board
+        self.signs = {token: label[0] for label, token in board.tools.items()}
+        for token, (background, ink) in enumerate(zip(board.colours, board.inks)):
+            self.styles.append(ButtonStyle(button_color=background, font_weight="bold" if token in board.given else ""))
+            self.styles[-1].text_color = ink  # where ipywidgets is older than 8 this does nothing
 
+    def _show(self, _=None):
+        "Shows another call of the same trace."
+        call, view, stream = self.parts.call.value - 1, self.parts.view.value, io.BytesIO()
+        self.experiment.figure(call, view).savefig(stream, format="png")
+        picture, words = base64.b64encode(stream.getvalue()).decode(), html.escape(self.experiment.words(call, view))
+        self.parts.picture.value = f'<img alt="{words}" src="data:image/png;base64,{picture}" style="max-width: 100%">'
+        self.parts.where.value = f'<div style="line-height: 1.5">{self.experiment.place(call)}</div>'
+
+# %% ../../nbs/explorer.ipynb #2acc0488
+class _Screen(_Looks):
     def _renew(self):
-        "Shows another maze or another trace."
-        parts, maze = self.parts, self.experiment.settings["maze"]
+        "Shows another puzzle or another trace."
+        parts, board, maze = self.parts, self.experiment.board, self.experiment.settings["maze"]
         for ((row, column), token), cell in zip(np.ndenumerate(maze), parts.grid.children, strict=True):
-            cell.description, cell.style = _LOOKS[token][0], self.styles[token]
-            cell.tooltip = f"row {row + 1}, column {column + 1}: {MAZE.names[token]}"
+            cell.description, cell.style = self.signs.get(token, " "), self.styles[token]
+            cell.tooltip = f"row {row + 1}, column {column + 1}: {board.names[token]}"
         parts.said.value = f'<div role="status" style="line-height: 1.5">{html.escape(self.experiment.sentence())}</div>'
-        parts.call.unobserve_all("value")  # the picture is drawn once, when all is set
+        parts.call.unobserve_all("value")
         parts.call.max = parts.play.max = len(self.experiment.trace)
         parts.call.value = self.experiment.stop + 1
         parts.call.observe(self._show, "value")
         self._show()
 
-    def _show(self, _=None):
-        "Shows another call of the same trace."
-        call, stream = self.parts.call.value - 1, io.BytesIO()
-        self.experiment.figure(call, self.parts.view.value).savefig(stream, format="png")
-        self.parts.picture.value = stream.getvalue()
-        self.parts.where.value = f'<div style="line-height: 1.5">{self.experiment.place(call)}</div>'
-
 # %% ../../nbs/explorer.ipynb #9ffdf58c
-class _Panel(_Screen):
+class _Attempts(_Screen):
+    def _attempt(self, action, *values, **named):
+        "Tries it, and shows what came of it."
+        parts = self.parts
+        try:
+            action(*values, **named)
+        except ValueError as error:
+            parts.said.value = f'<div role="alert" style="line-height: 1.5">⚠ Not possible: {html.escape(str(error))}</div>'
+            return
+        side = len(self.experiment.settings["maze"])
+        if len(parts.grid.children) != side**2:
+            _fill(parts.grid, side, lambda row, column: self._attempt(self.experiment.put, parts.tool.value, row, column))
+        self._renew()
+
+# %% ../../nbs/explorer.ipynb #41b21a03
+class _Panel(_Attempts):
     "Does what the buttons and sliders ask for."
 
     def __init__(self, experiment):
@@ -123,25 +154,12 @@ class _Panel(_Screen):
         parts.view.observe(self._show, "value")
         self._attempt(lambda: None)
 
-    def _attempt(self, action, *values, **named):
-        "Tries it, and shows what came of it."
-        parts = self.parts
-        try:
-            action(*values, **named)
-        except ValueError as error:
-            parts.said.value = f'<div role="alert" style="line-height: 1.5">⚠ Not possible: {html.escape(str(error))}</div>'
-            return
-        side = len(self.experiment.settings["maze"])
-        if len(parts.grid.children) != side**2:
-            _fill(parts.grid, side, lambda row, column: self._attempt(self.experiment.put, parts.tool.value, row, column))
-        self._renew()
-
 # %% ../../nbs/explorer.ipynb #1e079ad2
 def explore(
-    model: TRM,  # for mazes
-    maze: np.ndarray | None = None,  # (S, S) tokens, S from 5 to 15; a random one if not given
+    model: TRM,  # for a puzzle that has a board (`looking.board.board_of`)
+    maze: np.ndarray | None = None,  # (S, S) tokens, mazes with S from 5 to 15; a random one if not given
     **settings,  # steps, n, T, threshold, and breaks (names from `looking.trace.BREAKS`)
 ):  # an ipywidgets widget
-    """Shows a maze to change, a network that thinks about it at once, and what it thinks. Needs a running kernel. Raises ValueError for a model
-    that answers no mazes, and for settings that are not possible."""
+    """Shows a puzzle to change, a network that thinks about it at once, and what it thinks. Needs a running kernel. Raises ValueError for a model
+    whose puzzle has no board, and for settings that are not possible."""
     return _Panel(Experiment(model, maze, **settings)).box

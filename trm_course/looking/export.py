@@ -21,13 +21,13 @@ import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from .flipbook import filled
 from ..puzzles.maze import draw, shortest_path
 from ..puzzles.tokens import read_maze, to_square
 from ..recursion.trm import TRM, State, write_whole
@@ -57,18 +57,18 @@ def pack(
 
 # %% ../../nbs/18_browser.ipynb #b96f2628
 @dataclass(frozen=True)
-class Page:
-    "A page with a network in it, which thinks about the maze that its reader draws. It shows itself in a notebook; `save` writes it to a file."
-
+class _Contents:
     data: dict  # config and tensors as `pack` makes them, and maze: the first one, a list of rows of tokens
     poster: bytes  # a PNG file, seen where scripts are not allowed
     alt: str  # what it is, for those who cannot see it
 
     def document(self) -> str:
         "The whole page as one text of HTML that needs nothing else."
-        page, engine = ((files("trm_course.looking") / name).read_text(encoding="utf-8") for name in ("page.html", "engine.js"))
-        data = json.dumps(self.data).replace("<", "\\u003c")
-        return page.replace("/* engine */", engine).replace("/* data */", data)
+        return filled("page.html", data=json.dumps(self.data).replace("<", "\\u003c"))
+
+# %% ../../nbs/18_browser.ipynb #64fdcd7e
+class Page(_Contents):
+    "A page with a network in it, which thinks about the maze that its reader draws. It shows itself in a notebook; `save` writes it to a file."
 
     def _repr_html_(self) -> str:
         # padding counts in widths: two columns side by side are 600 pixels high, one column below 600 pixels of width is higher

@@ -6,9 +6,9 @@
 __all__ = ['Player', 'play']
 
 # %% ../../nbs/player.ipynb #7fc25d1b
-"""A player: a network's thoughts about one maze, call by call, to be played, paused and turned by hand.
+"""A player: a network's thoughts about one puzzle, call by call, to be played, paused and turned by hand.
 
-`play` takes one trace, or two of the same maze, and gives a `Player`, which shows itself in a notebook or writes itself to a file. The
+`play` takes one trace, or two of the same puzzle, and gives a `Player`, which shows itself in a notebook or writes itself to a file. The
 page is `player.html`, beside this file. Read in this order: `play`, `Player`, `_views`."""
 
 import base64
@@ -18,15 +18,14 @@ import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from .flipbook import Flipbook, flipbook, framed
+from .board import Board, board_of, draw_answer
+from .flipbook import Flipbook, filled, flipbook, framed
 from .trace import Trace
-from ..puzzles.maze import draw_maze
 from ..recursion.halt import to_logit
 
 # %% ../../nbs/player.ipynb #b03f9a25
@@ -70,6 +69,18 @@ def _scaled(values: torch.Tensor, low: float, high: float) -> np.ndarray:
     "Real values as bytes from 0 for the low end of the scale to 255 for the high one."
     return ((values - low) / max(high - low, 1e-9) * 255).round().to(torch.uint8).numpy()
 
+# %% ../../nbs/player.ipynb #78b70479
+def _heard(trace: Trace, most: int = 1_000_000) -> dict | None:
+    "Whom each cell listens to, in so many shades at most; None without attention."
+    if trace.attention is None:
+        return None
+    count, layers, cells, _ = trace.attention.shape
+    calls = np.unique(np.linspace(count - 1, 0, max(1, most // (layers * cells**2))).round().astype(int))
+    weights = trace.attention[calls].float()  # (M, layers, L, L)
+    strongest = weights.amax(-1, keepdim=True)
+    arrays = (15 * weights / strongest).round(), (255 * strongest).round()
+    return dict(calls=calls.tolist(), layers=layers, blob=_packed([array.flatten(1).to(torch.uint8).numpy() for array in arrays]))
+
 # %% ../../nbs/player.ipynb #dc42c1bf
 def _pages_of(traces: tuple[Trace, ...]) -> list[dict]:
     "What the page needs to know of each trace of one model."
@@ -83,20 +94,10 @@ def _pages_of(traces: tuple[Trace, ...]) -> list[dict]:
     for trace, page in zip(traces, pages):
         page |= dict(steps=trace.steps, T=trace.T, n=trace.n, gradient="".join("01"[lit] for lit in trace.gradient),
                      q=[round(q, 3) for q in trace.q.tolist()], moved=[float(f"{change:.3g}") for change in trace.change.mean(1)],
-                     blob=_packed([array.astype(np.uint8) for array in page.pop("arrays")]))
+                     blob=_packed([array.astype(np.uint8) for array in page.pop("arrays")]), heard=_heard(trace))
     return pages
 
 # %% ../../nbs/player.ipynb #6953232d
-def _draw_answer(axes, answer: np.ndarray, label: np.ndarray | None, title: str):
-    "An answer (S, S), with a cross on each cell that differs from the label."
-    draw_maze(axes, answer)
-    axes.set_title(title, fontsize=8)
-    if label is not None:
-        rows, columns = np.nonzero(answer != label)
-        for colour, size, edge in (("white", 6, 3), ("#D55E00", 5, 1.5)):  # a white border, so that it shows on every cell
-            axes.plot(columns + 0.5, rows + 0.5, "x", color=colour, markersize=size, markeredgewidth=edge)
-
-
 def _draw_state(axes, values: torch.Tensor, low: float, high: float, title: str):
     "One value (L,) of the state of each cell, as a heat map."
     side = math.isqrt(len(values))
@@ -118,7 +119,7 @@ def _picture(player: "Player", calls: list[int]):
     for row, (trace, name) in enumerate(zip(player.traces, player.names)):
         for column, call in enumerate(min(call, len(trace) - 1) for call in calls):
             title = f"{name + ', ' if count > 1 else ''}step {trace.place(call)[0]}, {trace.q[call].sigmoid():.0%} sure"
-            _draw_answer(places[row, 0, column], trace.answers[call].numpy().reshape(trace.maze.shape), player.label, title)
+            draw_answer(player.board, places[row, 0, column], trace.maze, trace.answers[call].numpy().reshape(trace.maze.shape), player.label, title)
             for axes, (of, values) in zip(places[row, 1:, column], shown.items()):
                 low, high = min(value.min() for value in values), max(value.max() for value in values)
                 _draw_state(axes, values[row][call], low, high, f"{of}, principal component 1" if one else of)
@@ -126,19 +127,45 @@ def _picture(player: "Player", calls: list[int]):
 
 # %% ../../nbs/player.ipynb #af97cd83
 @dataclass(frozen=True, eq=False, repr=False)
-class Player:
-    "One or two traces of a maze, to be played. It shows itself in a notebook; `save` writes it to a file. `play` makes it."
-
+class _Played:
     traces: tuple[Trace, ...]
     names: tuple[str, ...]
     title: str
     thresholds: tuple[float, ...]
     label: np.ndarray | None  # (S, S)
 
+    @property
+    def board(self) -> Board:
+        "How its puzzle looks."
+        return board_of(self.traces[0].vocabulary)
+
     def __repr__(self) -> str:
         calls = " and ".join(str(len(trace)) for trace in self.traces)
         sure = " and ".join(f"{trace.q[-1].sigmoid():.0%}" for trace in self.traces)
-        return f"{self.title}: {calls} calls of a network that thinks about a maze, at the end {sure} sure"
+        return f"{self.title}: {calls} calls of a network that thinks about a {self.board.puzzle}, at the end {sure} sure"
+
+    def _moments(self, most: int) -> list[int]:
+        "At most so many of the calls that write y, evenly chosen, the last among them."
+        calls = max(self.traces, key=len).writes_y.nonzero()[:, 0]
+        return calls[np.unique(np.linspace(len(calls) - 1, 0, most).round().astype(int))].tolist()
+
+# %% ../../nbs/player.ipynb #e19fe492
+_DRAWN = ("names", "signs", "colours", "inks", "puzzle", "given", "bold", "counted", "noun", "boxes")  # what the page needs of a board
+
+
+def _page(played: _Played, poster: str) -> str:
+    "The page of HTML, with an address of its still picture."
+    pages = [page for group in _groups(played.traces) for page in _pages_of(group)]
+    for page, name, threshold in zip(pages, played.names, played.thresholds):
+        page |= dict(name=name, threshold=threshold)
+    maze, label = played.traces[0].maze, None if played.label is None else played.label.ravel().tolist()
+    board = {name: getattr(played.board, name) for name in _DRAWN}
+    data = json.dumps(dict(side=len(maze), question=maze.ravel().tolist(), label=label, board=board, traces=pages)).replace("<", "\\u003c")
+    return filled("player.html", title=html.escape(played.title), alt=html.escape(repr(played)), poster=poster, data=data)
+
+# %% ../../nbs/player.ipynb #f2bfed2a
+class Player(_Played):
+    "One or two traces of a puzzle, to be played. It shows itself in a notebook; `save` writes it to a file. `play` makes it."
 
     def film(self, most: int = 24) -> Flipbook:
         "Pictures after at most so many of the y updates, evenly chosen, as a flipbook."
@@ -146,30 +173,13 @@ class Player:
         captions = ["after step {}, recursion {}".format(*longest.place(call)) for call in calls]
         return flipbook([_picture(self, [call]) for call in calls], captions, repr(self))
 
-    def _moments(self, most: int) -> list[int]:
-        "At most so many of the calls that write y, evenly chosen, the last among them."
-        calls = max(self.traces, key=len).writes_y.nonzero()[:, 0]
-        return calls[np.unique(np.linspace(len(calls) - 1, 0, most).round().astype(int))].tolist()
-
     def document(self) -> str:
         "The whole player as one page of HTML that needs nothing else. Without scripts it shows the end as a picture."
-        return self._page(self.film(1).url())
-
-    def _page(self, poster: str) -> str:
-        pages = [page for group in _groups(self.traces) for page in _pages_of(group)]
-        label = None if self.label is None else self.label.ravel().tolist()
-        for page, name, threshold in zip(pages, self.names, self.thresholds):
-            page |= dict(name=name, threshold=threshold)
-        maze = self.traces[0].maze
-        data = json.dumps(dict(side=len(maze), question=maze.ravel().tolist(), label=label, traces=pages)).replace("<", "\\u003c")
-        text = (files("trm_course.looking") / "player.html").read_text(encoding="utf-8")
-        for hole, filling in dict(title=html.escape(self.title), alt=html.escape(repr(self)), poster=poster, data=data).items():
-            text = text.replace("{{" + hole + "}}", filling)
-        return text
+        return _page(self, self.film(1).url())
 
     def _repr_html_(self) -> str:
         poster = self.film(1).url()
-        return framed(self._page(poster), poster, repr(self), width=900, least=620 if len(self.traces) > 1 else 590)
+        return framed(_page(self, poster), poster, repr(self), width=900, least=620 if len(self.traces) > 1 else 590)
 
     def save(
         self,
@@ -177,19 +187,22 @@ class Player:
         seconds: float = 0.5,  # how long the .gif shows each picture
     ) -> Path:  # where it was written
         "Writes the player to a file; its ending says in which form. Raises ValueError for any other ending."
-        path = Path(path)
-        if path.suffix == ".html":
-            path.write_text(self.document(), encoding="utf-8")
-        elif path.suffix == ".png":
-            _picture(self, self._moments(6)).savefig(path)
-        else:
-            self.film().save(path, seconds)
-        return path
+        return _write(self, Path(path), seconds)
+
+# %% ../../nbs/player.ipynb #9880860b
+def _write(player: Player, path: Path, seconds: float) -> Path:
+    if path.suffix == ".html":
+        path.write_text(player.document(), encoding="utf-8")
+    elif path.suffix == ".png":
+        _picture(player, player._moments(6)).savefig(path)
+    else:
+        player.film().save(path, seconds)
+    return path
 
 # %% ../../nbs/player.ipynb #e27c54f1
 def play(
     trace: Trace,
-    other: Trace | None = None,  # of the same maze, to be compared: another model, another threshold, a broken variant
+    other: Trace | None = None,  # of the same puzzle, to be compared: another model, another threshold, a broken variant
     title: str = "A network thinks",
     names: tuple[str, str] = ("first", "second"),  # of the two traces
     threshold: float | tuple[float, float] = 0.5,  # the confidence at which it would stop; two for two traces
@@ -201,13 +214,14 @@ def play(
         if not hasattr(found, "writes_y"):
             raise ValueError(f"trace: found {type(found).__name__}, expected a Trace; make one with looking.trace.trace(model, maze)")
         if not np.array_equal(found.maze, trace.maze):
-            raise ValueError(f"other: found a trace of another maze ({len(found.maze)} cells on a side), "
-                             f"expected the same as in the first ({len(trace.maze)}); trace both on one maze")
+            raise ValueError(f"other: found a trace of another puzzle ({len(found.maze)} cells on a side), "
+                             f"expected the same as in the first ({len(trace.maze)}); trace both on one puzzle")
     if len(names) < len(traces):
         raise ValueError(f"names: found {len(names)} for {len(traces)} traces, expected one each")
+    board_of(trace.vocabulary)  # raises ValueError where there is none
     thresholds = tuple(np.broadcast_to(threshold, len(traces)).tolist())
     for value in thresholds:
         to_logit(value)
     if label is not None and np.size(label) != trace.maze.size:
-        raise ValueError(f"label: found {np.size(label)} cells, expected {trace.maze.size}; give the solution of this maze")
+        raise ValueError(f"label: found {np.size(label)} cells, expected {trace.maze.size}; give its solution")
     return Player(traces, tuple(names[: len(traces)]), title, thresholds, None if label is None else np.reshape(label, trace.maze.shape))

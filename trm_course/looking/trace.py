@@ -32,6 +32,7 @@ class _Recorded:
     "What was recorded. The first axis of every tensor counts the K = steps * T * (n + 1) calls of the net; L counts cells, no prefix."
 
     maze: np.ndarray  # (S, S) tokens of the question
+    vocabulary: int  # how many tokens the network knows
     steps: int  # supervision steps
     T: int  # recursions in each
     n: int  # latent steps in each of those, as really used
@@ -160,5 +161,6 @@ def trace(
         for _ in range(steps):
             y, z = deep_recursion(recorder, torch.zeros_like(x) if "no x" in breaks else x, y.detach(), z.detach(), n, T)
     seen = {name: value.cpu() for name, value in _read_out(model, recorder.states).items()}
-    return Trace(inputs.cpu().numpy().reshape((math.isqrt(inputs.shape[1]),) * 2), steps, T, n, **seen, gradient=torch.tensor(recorder.gradient),
+    maze = inputs.cpu().numpy().reshape((math.isqrt(inputs.shape[1]),) * 2)
+    return Trace(maze, model.config.vocabulary, steps, T, n, **seen, gradient=torch.tensor(recorder.gradient),
                  attention=torch.stack(weights).unflatten(0, (-1, len(layers))).cpu() if layers else None)
