@@ -6,12 +6,14 @@ from functools import partial
 
 import nbformat
 import pytest
+import torch
 from nbconvert import HTMLExporter
 from playwright.sync_api import sync_playwright
 from test_course import BROWSER, BROWSER_OPTIONS, OUTPUT
 
 from trm_course.looking.player import play
 from trm_course.looking.trace import trace
+from trm_course.nets.tiny import TRMConfig
 from trm_course.puzzles.carve import make_mazes
 from trm_course.puzzles.maze import PATH
 from trm_course.recursion.trm import TRM, shipped
@@ -200,3 +202,35 @@ def test_an_old_browser_keeps_the_picture(site, visit):
     page = visit(f"{site[0].as_uri()}/file.html", init="delete window.DecompressionStream")
     assert page.locator("#still img").is_visible() and page.locator("#player").is_hidden()
     assert "still picture" in page.locator("#excuse").inner_text()
+
+
+def test_a_click_shows_whom_a_cell_listens_to(site, visit):
+    """An untrained network with attention: the map is the chosen cell's row of the trace, to within half a shade, for every call and layer."""
+    torch.manual_seed(0)
+    network = TRM(TRMConfig(vocabulary=5, length=81, width=32, layers=2, multiple=16, heads=2, n=1, T=2))
+    thoughts = trace(network, MAZES[0], steps=2)
+    play(thoughts, title="Attention").save(site[0] / "attention.html")
+    page = visit(f"{site[0].as_uri()}/attention.html")
+    page.locator("#player").wait_for()
+    canvas, caption = page.locator("canvas").nth(1), page.locator("#maps figcaption").nth(1)
+    side = canvas.bounding_box()["width"] / 9
+    canvas.click(position={"x": 4.5 * side, "y": 2.5 * side})
+    assert page.locator("#z").input_value() == "attention of layer 1" and "of its attention" in caption.inner_text()
+    page.screenshot(path=OUTPUT / "player_attention.png")
+    for layer in (1, 2):
+        page.locator("#z").select_option(f"attention of layer {layer}")
+        for call in (0, len(thoughts) - 1):
+            page.locator("#call").fill(str(call))
+            row = thoughts.attention[call, layer - 1, 2 * 9 + 4].float()
+            shades = page.evaluate("([layer, call]) => { const { shades, layers } = traces[0].heard;"
+                                   " const from = (call * layers + layer - 1) * cells + cell; return [...shades.subarray(from * cells, (from + 1) * cells)]; }", [layer, call])
+            assert (torch.tensor(shades) / 15 - row / row.max()).abs().max() <= 0.51 / 15
+            most = int(torch.tensor(shades).argmax())
+            assert f"in row 3, column 5 listens, in layer {layer} of call {call + 1}, most to row {most // 9 + 1}, column {most % 9 + 1}" in canvas.get_attribute("aria-label")
+    page.locator("#column").fill("1")
+    page.locator("#column").press("Enter")  # without a pointer too
+    assert "in row 3, column 1 listens" in canvas.get_attribute("aria-label")
+    page.locator("#z").select_option("change")
+    page.locator("#row").fill("9")
+    page.locator("#row").press("Enter")
+    assert page.locator("#z").input_value() == "change", "only the first click changes what is shown"

@@ -133,7 +133,7 @@ class Experiment(_Report):
 def _words(experiment, call, view):
     trace, label = experiment.trace, experiment.board.solve(experiment.trace.maze)
     answer, fields = trace.answers[call].numpy().reshape(trace.maze.shape), [experiment.views[of][view][call] for of in "yz"]
-    count = np.isin(answer, experiment.board.counted).sum()
+    count = (np.isin(answer, experiment.board.counted) & ~np.isin(trace.maze, experiment.board.counted)).sum()
     wrong = "no right answer to compare with" if label is None else f"{(answer != label).sum()} cells wrong"
     ranges = ", ".join(f"{of} {field.min():.1f} to {field.max():.1f}" for of, field in zip("yz", fields))
     return (f"After call {call + 1} of {len(trace)} the answer has {count} {experiment.board.noun}, {wrong}; heat maps of {view}: {ranges}; "
