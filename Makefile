@@ -27,7 +27,7 @@ test: $(READY) ## run all tests
 
 docs: $(READY) ## build the site into _docs, with Quarto where it is installed, else with smalldocs
 	@if command -v quarto > /dev/null; then \
-		echo "Building the site with Quarto"; $(BIN)/nbdev_docs; \
+		echo "Building the site with Quarto"; QUARTO_PYTHON=$(CURDIR)/$(BIN)/python $(BIN)/nbdev_docs; \
 	else \
 		echo "Building the site with smalldocs (Quarto is not installed)"; $(BIN)/python tests/website.py; \
 	fi

@@ -1,6 +1,7 @@
 """The built site is whole: everything is linked, shown and in order, and a real browser finds nothing to complain about."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,10 +10,12 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from notebooks import PACKAGE, ROOT, copied, modules, notebooks, read
 from playwright.sync_api import sync_playwright
+from prepare import plain_math, raw_html
 from test_course import BROWSER, BROWSER_OPTIONS, OUTPUT
 from website import (
     CHECKS,
@@ -25,10 +28,11 @@ from website import (
     missing_outputs,
     other_hosts,
     pages,
-    plain_math,
     silent_pictures,
     wrong_order,
 )
+
+from trm_course.looking.flipbook import flipbook
 
 
 def sidebar():
@@ -58,6 +62,7 @@ def site():
     """The site of this checkout, built elsewhere so that the checkout stays clean."""
     with copied(ROOT) as copy:
         shutil.copy(ROOT / "_quarto.yml", copy)
+        (copy / "tests").symlink_to(ROOT / "tests")
         built = subprocess.run(
             [sys.executable, ROOT / "tests" / "website.py", copy], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -184,6 +189,33 @@ def test_formulas_are_written_in_html():
         written(r"$\frac{1}{2}$")
 
 
+def test_html_is_shown_as_it_is():
+    cell = {"cell_type": "code", "outputs": [{"output_type": "display_data", "data": {"text/html": ["<b>\n", "\n</b>"], "text/plain": "b"}}]}
+    shown_as_it_is = json.loads(raw_html(json.dumps({"cells": [cell]})))
+    assert shown_as_it_is["cells"][0]["outputs"][0]["data"] == {"text/markdown": "``````{=html}\n<b>\n\n</b>\n``````\n"}
+    assert raw_html(json.dumps(shown_as_it_is)) == json.dumps(shown_as_it_is), "twice is once"
+
+
+def test_quarto_loads_nothing_from_elsewhere():
+    """Whatever makes Quarto add a script, a font or a tracker of another host: each is off, or set to the kind that needs none."""
+    text = (ROOT / "_quarto.yml").read_text()
+    settings = yaml.safe_load(text)
+    page, website = settings["format"]["html"], settings["website"]
+    assert page["html-math-method"] == "mathml" and set(page["theme"].values()) == {"default"}
+    assert not {"google-analytics", "cookie-consent", "comments", "announcement"} & website.keys() and "mermaid" not in text and "engine" not in text
+    assert not {"mainfont", "monofont", "include-in-header", "code-tools", "comments", "mermaid"} & page.keys()
+    for link in bad_sources(json.dumps(page["include-after-body"])) + bad_sources((ROOT / "nbs" / "styles.css").read_text()):
+        raise AssertionError(f"{link} is of another host")
+    for path in notebooks(ROOT):  # ipywidgets in an output would bring require.js
+        kinds = {kind for cell in read(path).cells for output in cell.get("outputs", []) for kind in output.get("data", {})}
+        assert kinds <= {"text/plain", "text/html", "text/markdown", "image/png"}, path.name
+
+
+def bad_sources(text):
+    """Addresses of other hosts in a piece of HTML or CSS."""
+    return re.findall(r"(?:https?:)?//[a-z0-9.-]+\.[a-z]{2,}[^\s\"')]*", text)
+
+
 # In a real browser
 
 LOOKED_AT = ("index", "00_first_look", "08_latent_recursion", "13_losses", "glossary", "figure3", "api")
@@ -265,8 +297,12 @@ def test_search_dark_mode_and_player(browser, address):
     page.click(".search-result >> nth=0")
     page.wait_for_url("**/*deep_supervision*")
 
+    page.locator("main iframe").first.scroll_into_view_if_needed()
+    flipbook = page.frames[-1]
+    assert flipbook.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     page.click(".quarto-color-scheme-toggle")
     page.wait_for_function("getComputedStyle(document.body).backgroundColor != 'rgb(255, 255, 255)'", timeout=5000)
+    flipbook.wait_for_function("getComputedStyle(document.body).backgroundColor === 'rgb(27, 31, 36)'", timeout=5000)  # it follows
 
     page.goto(f"{address}/08_latent_recursion.html")
     page.wait_for_function("document.documentElement.classList.contains('quarto-dark')")  # the choice is kept
@@ -277,6 +313,29 @@ def test_search_dark_mode_and_player(browser, address):
     player.locator("input[type=range]").press("End")
     assert "recursion 3, call 7 of 7" in player.locator("body").inner_text()
     page.locator("main .cell-output:has(iframe)").first.screenshot(path=OUTPUT / "site_player.png")
+
+    for name, ready in (("17_watching", "#player"), ("index", "#main")):  # frames that begin when the switch has long been turned
+        page.goto(f"{address}/{name}.html")
+        page.locator("main iframe").first.scroll_into_view_if_needed()
+        page.frames[1].locator(ready).wait_for()
+        page.frames[1].wait_for_function("getComputedStyle(document.body).backgroundColor === 'rgb(27, 31, 36)'", timeout=5000)
+        page.screenshot(path=OUTPUT / f"site_dark_{name}.png")
+    page.click(".quarto-color-scheme-toggle")
+    page.frames[1].wait_for_function("getComputedStyle(document.body).backgroundColor === 'rgb(255, 255, 255)'", timeout=5000)
+    assert trouble == []
+
+
+@pytest.mark.parametrize("name, place", {"smalldocs": ("data-scheme", "documentElement"), "Quarto": ("class", "body")}.values(), ids=["smalldocs", "Quarto"])
+def test_frames_follow_the_switch_of_either_builder(browser, tmp_path, name, place):
+    """A page of styles.css, the script of `_quarto.yml` and a frame: what turns dark is an attribute of html (smalldocs) or a class of body (Quarto)."""
+    script = yaml.safe_load((ROOT / "_quarto.yml").read_text())["format"]["html"]["include-after-body"][0]["text"]
+    film = flipbook([np.zeros((3, 3, 3), np.uint8)] * 2, ["one", "two"], "two black pictures")
+    (tmp_path / "page.html").write_text(f"<!doctype html><style>{(ROOT / 'nbs' / 'styles.css').read_text()}</style><body>{film._repr_html_()}{script}")
+    page = listening(browser, trouble := [], color_scheme="light")
+    page.goto((tmp_path / "page.html").as_uri())
+    for value, colour in (({"data-scheme": "alternate", "class": "fullcontent quarto-dark"}[name], "27, 31, 36"), ("quarto-light", "255, 255, 255")):
+        page.evaluate(f"document.{place}.setAttribute('{name}', '{value}')")
+        page.frames[1].wait_for_function(f"getComputedStyle(document.body).backgroundColor === 'rgb({colour})'", timeout=5000)
     assert trouble == []
 
 

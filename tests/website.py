@@ -17,13 +17,13 @@ from urllib.parse import unquote
 from markdown_it import MarkdownIt
 from nbdev.process import extract_directives
 from nbdev.serve import proc_nbs
-from notebooks import ROOT, SETTINGS, notebooks, read, shown
+from notebooks import ROOT, notebooks, read, shown
+from prepare import PUBLISHED
 from smalldocs.config import load
 from smalldocs.site import Site
 
 REPOSITORY = "https://github.com/trm-course/trm-course"
 COLAB = "https://colab.research.google.com/github/trm-course/trm-course/blob/main/nbs"
-PUBLISHED = SETTINGS["DEFAULT"]["doc_host"] + SETTINGS["DEFAULT"]["doc_baseurl"]
 
 
 # Building
@@ -33,25 +33,12 @@ def build(root):
     os.chdir(root)
     os.environ["PYTHONWARNINGS"] = "ignore"  # nbdev's, about cells that import and compute
     processed = proc_nbs(force=True)
-    for path in processed.glob("*.ipynb"):
-        path.write_text(plain_math(to_notebooks(path.read_text(), notebooks(root))))
     site = Site(load(processed), quiet=True)
     site.build()
     search_from_files(processed / "_docs")
     shutil.rmtree(root / "_docs", ignore_errors=True)
     (processed / "_docs").rename(root / "_docs")
     return [warning for warning in site.warnings if "output-file" not in warning and "execute.enabled" not in warning]
-
-
-def to_notebooks(text, paths):
-    """The links that nbdev makes to the published pages, turned into links between the notebooks, which work anywhere.
-
-    A method leads to its class, and a private name to its page: only public functions and classes have a place of their own.
-    """
-    names = {re.sub(r"^\d+_", "", path.stem): path.name for path in paths}
-    return re.sub(
-        rf"{PUBLISHED}/(\w+)\.html(#[a-z]\w*)?[#.\w]*", lambda link: names[link[1]] + (link[2] or ""), text
-    )
 
 
 FROM_FILES = """if (location.protocol === "file:") {
@@ -71,28 +58,6 @@ def search_from_files(site):
     (site / "site_libs" / "search.js").write_text(f"window.searchIndex = {json.dumps((site / 'search.json').read_text())};")
     program = site / "site_libs" / "smalldocs.js"
     program.write_text(FROM_FILES + program.read_text())
-
-
-SYMBOLS = {r"\times": "×", r"\pi": "π", "-": "−"}
-
-
-def plain_math(text):
-    """A notebook's file in which formulas such as $10^{-8}$ are written in HTML, so that no page has to fetch a program for them."""
-    def written(formula):
-        words = re.sub(r"\\text\{(\w+)\}", r"<span>\1</span>", formula[1])
-        words = re.sub(r"\\sqrt\{(\w+)\}", r"√\1", words)
-        words = re.sub(r"\^(?:\{([^}]*)\}|(\w))", lambda power: f"<sup>{power[1] or power[2]}</sup>", words)
-        for symbol, character in SYMBOLS.items():
-            words = words.replace(symbol, character)
-        if unknown := re.search(r"[\\{}^_]", words):
-            raise ValueError(f"math: found {unknown[0]!r} in ${formula[1]}$, which plain_math cannot write; use plain words or extend it")
-        return re.sub(r"(?<![<\w/])([A-Za-z])(?!\w)", r"<i>\1</i>", words)
-
-    notebook = json.loads(text)
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "markdown":
-            cell["source"] = re.sub(r"\$([^$\n]+)\$", written, "".join(cell["source"]))
-    return json.dumps(notebook)
 
 
 # Reading

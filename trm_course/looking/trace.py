@@ -150,8 +150,7 @@ def trace(
     TRM, an unknown break, no single maze, a maze that the model cannot take, and steps, n or T below 1."""
     inputs = _one_maze(model, maze, breaks)
     _expect_readable(model, inputs, steps)
-    n, T = model.config.n if n is None else n, model.config.T if T is None else T
-    n = 1 if "one latent step" in breaks else n
+    T, n = model.config.T if T is None else T, 1 if "one latent step" in breaks else model.config.n if n is None else n
     weights, cells, layers = [], slice(model.config.prefix, None), [part for part in model.net.modules() if isinstance(part, Attention)]
     with torch.enable_grad(), ExitStack() as hooks:
         for attention in layers:
