@@ -11,6 +11,7 @@ from nbconvert import HTMLExporter
 from playwright.sync_api import sync_playwright
 from test_course import BROWSER, BROWSER_OPTIONS, OUTPUT
 
+from trm_course.looking.board import board_of
 from trm_course.looking.player import play
 from trm_course.looking.trace import trace
 from trm_course.nets.tiny import TRMConfig
@@ -234,3 +235,21 @@ def test_a_click_shows_whom_a_cell_listens_to(site, visit):
     page.locator("#row").fill("9")
     page.locator("#row").press("Enter")
     assert page.locator("#z").input_value() == "change", "only the first click changes what is shown"
+
+
+def test_a_sudoku(site, visit):
+    """Digits, the thick lines of the boxes, and a cross on every wrong cell; an untrained network fills in nonsense."""
+    board = board_of(11)
+    question = board.make("half empty", 9, 0)
+    torch.manual_seed(0)
+    thoughts = trace(TRM(TRMConfig(vocabulary=11, length=81, width=32, layers=1, multiple=16, heads=2, n=1, T=2, mixer="mlp")), question, steps=2)
+    play(thoughts, title="A Sudoku", label=board.solve(question)).save(site[0] / "sudoku.html")
+    page = visit(f"{site[0].as_uri()}/sudoku.html")
+    page.locator("#player").wait_for()
+    answer = thoughts.answers[-1].reshape(9, 9).numpy()
+    filled = ((answer > 1) & (question == 1)).sum()
+    assert f"Sudoku of 9 by 9 cells: {filled} digits filled in, ✗ {(answer != board.solve(question)).sum()} wrong" in page.locator("canvas").first.get_attribute("aria-label")
+    page.locator("#row").fill("1")
+    page.locator("#row").press("Enter")
+    assert f"{board.names[question[0, 0]]} cell, answer {board.names[answer[0, 0]]}" in page.locator("#history").inner_text()
+    page.screenshot(path=OUTPUT / "player_sudoku.png")

@@ -218,7 +218,7 @@ def play(
                              f"expected the same as in the first ({len(trace.maze)}); trace both on one puzzle")
     if len(names) < len(traces):
         raise ValueError(f"names: found {len(names)} for {len(traces)} traces, expected one each")
-    board_of(trace.vocabulary)  # raises ValueError where there is none
+    board_of(trace.vocabulary, len(trace.maze))  # raises ValueError where there is none
     thresholds = tuple(np.broadcast_to(threshold, len(traces)).tolist())
     for value in thresholds:
         to_logit(value)
