@@ -305,7 +305,7 @@ def test_search_dark_mode_and_player(browser, address):
     flipbook.wait_for_function("getComputedStyle(document.body).backgroundColor === 'rgb(27, 31, 36)'", timeout=5000)  # it follows
 
     page.goto(f"{address}/08_latent_recursion.html")
-    page.wait_for_function("document.documentElement.classList.contains('quarto-dark')")  # the choice is kept
+    page.wait_for_function("document.documentElement.dataset.scheme === 'alternate'")  # the choice is kept
     page.locator("main iframe").first.scroll_into_view_if_needed()
     player = page.frame_locator("main iframe").first
     player.get_by_text("recursion 1, call 1").wait_for()  # it plays by itself once it is seen
