@@ -38,7 +38,7 @@ def build(root):
     search_from_files(processed / "_docs")
     shutil.rmtree(root / "_docs", ignore_errors=True)
     (processed / "_docs").rename(root / "_docs")
-    return [warning for warning in site.warnings if "output-file" not in warning and "execute.enabled" not in warning]
+    return [warning for warning in site.warnings if not re.search("output-file|execute.enabled|html-math-method", warning)]
 
 
 FROM_FILES = """if (location.protocol === "file:") {
