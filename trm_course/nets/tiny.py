@@ -99,6 +99,7 @@ class TRMConfig:
     prefix: int = 0  # tokens before the cells, which the puzzle table fills; the official code uses 16
     n: int = 6  # latent steps per recursion
     T: int = 3  # recursions per supervision step
+    recompute: bool = False  # gradient checkpointing: learn in less memory and more time, with the same numbers (notebook 25)
 
     def __post_init__(self):
         for rules in (_rules, _size_rules, _head_rules):

@@ -13,8 +13,10 @@ recorded for the gradient, so memory and the way back depend on n alone, never o
 the next supervision step. (Paper: "Less is More", arXiv 2510.04871, Figure 3.)"""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from .latent import latent_recursion
 
@@ -26,6 +28,7 @@ def deep_recursion(
     z: torch.Tensor,  # (B, L, D) the latent thought
     n: int = 6,  # latent steps per recursion
     T: int = 3,  # recursions, of which T - 1 leave no trace
+    recompute: bool = False,  # keep only what enters each call, and compute the rest again on the way back (notebook 25)
 ) -> tuple[torch.Tensor, torch.Tensor]:  # the improved y and z, (B, L, D) each; only the last recursion is in their graph
     """T (n + 1) calls of the net, n + 1 of them with gradient, so that memory does not grow with T (paper, Figure 3).
     Raises ValueError when n or T is below 1."""
@@ -34,4 +37,6 @@ def deep_recursion(
     with torch.no_grad():
         for _ in range(T - 1):
             y, z = latent_recursion(net, x, y, z, n)
+    if recompute:
+        net = partial(checkpoint, net, use_reentrant=False)
     return latent_recursion(net, x, y, z, n)

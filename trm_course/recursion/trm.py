@@ -89,7 +89,7 @@ class _Thinker(_Reader):
         state: State,
     ) -> tuple[State, torch.Tensor, torch.Tensor]:  # the new state, detached; logits (B, L, V); q (B,)
         "One supervision step from an embedded question."
-        y, z = deep_recursion(self.net, x, state.y, state.z, self.config.n, self.config.T)
+        y, z = deep_recursion(self.net, x, state.y, state.z, self.config.n, self.config.T, self.config.recompute)
         logits = self.output_head(y[:, self.config.prefix :])
         q = self.halting_head(y if self.config.mixer == "conv" else y[:, :1])
         return State(y.detach(), z.detach()), logits, q
