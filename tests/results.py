@@ -25,15 +25,25 @@ def share(row):
     return f"{100 * row['exact']:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
 
 
+def puzzles(row):
+    """What kind of puzzles a row is about."""
+    if "data" in row:
+        return row["data"]
+    kind = f"{row['kind']} {row['size']}x{row['size']}"
+    if row["kind"] != "sudoku":
+        return kind
+    return f"{kind}, {row['holes'] or 'as many'} holes{'' if row['holes'] else ' as can be'}"
+
+
 def table(rows):
-    """One line for each test: a network on one kind and size of mazes."""
-    lines = ["| network | unseen mazes | n | solved after 8 steps | after 16 | after the most steps | halting by q | its steps, mean |", 8 * "| --- " + "|"]
-    for (weights, kind, size), group in groupby(rows, lambda row: (row["weights"], row["kind"], row["size"])):
+    """One line for each test: a network on one kind of puzzles."""
+    lines = ["| network | unseen puzzles | n | solved after 8 steps | after 16 | after the most steps | halting by q | its steps, mean |", 8 * "| --- " + "|"]
+    for (weights, kind), group in groupby(rows, lambda row: (row["weights"], puzzles(row))):
         *fixed, halting = group
         at = {row["steps"]: share(row) for row in fixed}
         most = f"{max(at)}: {at[max(at)]}" if max(at) > 16 else ""
         stop = f"{share(halting)} at {halting['threshold']:g}"
-        lines.append(f"| {weights} | {kind} {size}x{size} | {halting['n']} | {at[8]} | {at[16]} | {most} | {stop} | {halting['steps']:.2f} |")
+        lines.append(f"| {weights} | {kind} | {halting['n']} | {at[8]} | {at[16]} | {most} | {stop} | {halting['steps']:.2f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -14,7 +14,8 @@ import torch
 from test_wheel import MAZE, SOLUTION
 
 from trm_course.learning.checkpoint import load_checkpoint
-from trm_course.learning.recipes import LAPTOP
+from trm_course.learning.recipes import LAPTOP, SMALL_SUDOKU
+from trm_course.puzzles.sudoku import make_sudokus
 from trm_course.puzzles.tokens import read_maze
 from trm_course.recursion.trm import TRM
 
@@ -69,6 +70,22 @@ def test_a_wrong_answer_ends_with_one(untrained, tmp_path):
     assert done.stderr.startswith("Not a shortest path") and done.stderr.count("\n") == 1
 
 
+def test_solves_a_sudoku(tmp_path):
+    (question,), (answer,) = (["\n".join("".join(map(str, row)) for row in grid) for grid in grids] for grids in make_sudokus(1, 9, 0, holes=46))
+    done = trm("solve", "-", cwd=tmp_path, input=question.replace("0", "."))
+    assert (done.returncode, done.stdout) == (0, answer + "\n")
+    assert done.stderr.startswith("The solution, after ") and done.stderr.count("\n") == 1
+
+
+def test_a_wrong_sudoku_ends_with_one_and_says_why(tmp_path):
+    torch.manual_seed(0)
+    TRM(SMALL_SUDOKU).save_pretrained(tmp_path / "untrained")
+    (question,), _ = make_sudokus(1, 6, 0)
+    done = trm("solve", "-", "--weights", tmp_path / "untrained", cwd=tmp_path, input="".join(map(str, question.ravel())))
+    assert done.returncode == 1 and [len(line) for line in done.stdout.splitlines()] == [6] * 6
+    assert done.stderr.startswith("Not the solution: answer") and done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("command", ["", "data", "data maze-hard", "data sudoku-extreme", "data arc1", "data arc2", "train", "eval", "solve", "export", "export page", "export onnx"])
 def test_help_teaches_by_example(command, tmp_path):
     done = trm(*command.split(), "--help", cwd=tmp_path)
@@ -88,11 +105,15 @@ MAZES = {
     "unreachable goal": ("S#.\n##.\n..G\n", "no path leads to"),
     "solved already": ("Soo\n.oG\n", "found a path cell"),
     "nothing": ("", "expected at least two"),
+    "80 signs of a sudoku": ("5" + 79 * ".", "found 80 cells, expected 81"),
+    "clash in a sudoku": ("5" + 7 * "." + "5" + 72 * ".", "row 1, column 9: found a second 5 in this row"),
+    "9 in a small sudoku": ("9" + 35 * ".", "row 1, column 1: found '9'"),
+    "two solutions": ("5" + 80 * ".", "more than one solution"),
 }
 
 
 @pytest.mark.parametrize("text, words", MAZES.values(), ids=MAZES)
-def test_refuses_a_bad_maze(text, words, tmp_path):
+def test_refuses_a_bad_puzzle(text, words, tmp_path):
     (tmp_path / "maze.txt").write_text(text)
     said = complaint(trm("solve", "maze.txt", cwd=tmp_path))
     assert "maze.txt" in said and words in said

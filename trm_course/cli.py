@@ -60,7 +60,8 @@ def train(recipe: Annotated[str, Positional, arg(metavar="RECIPE")], minutes: fl
     Example: trm train maze-9 --minutes 3
 
     Args:
-        recipe: maze-9 (perfect 9x9 mazes, minutes on a laptop), maze-small (the weights that come with the course), or one of the paper's:
+        recipe: maze-9 (perfect 9x9 mazes, minutes on a laptop), maze-small (the weights that come with the course), sudoku-6, sudoku-9 or
+            sudoku-hard (Sudokus), or one of the paper's:
             sudoku-extreme-mlp, sudoku-extreme-attention, maze-hard, arc1, arc2.
         minutes: Training time without the tests in between; by default the recipe's own.
         updates: Steps of the optimizer, instead of a time.
@@ -150,16 +151,18 @@ def _add_rows(out: Path, network, tested: dict, scores: list, seconds: float):
 # %% ../nbs/command.ipynb #9a87cb5d
 @_command(app, name="eval")
 def evaluate(weights: Annotated[str, Positional, arg(metavar="WEIGHTS")] = "maze-small", kind: str = "perfect", size: int = 9,
-             data: Path | None = None, count: int | None = None, steps: tuple[int, ...] = (1, 2, 4, 8, 16), threshold: float = 0.5, out: Path | None = None):
+             holes: int | None = None, data: Path | None = None, count: int | None = None, steps: tuple[int, ...] = (1, 2, 4, 8, 16),
+             threshold: float = 0.5, out: Path | None = None):
     """Test a network on puzzles that no training run has seen: whole solutions that are right, with 95 % intervals.
 
     Example: trm eval maze-small --kind loops --size 15
 
     Args:
         weights: Name of shipped weights, a folder, or a Hugging Face hub id.
-        kind: perfect (one path), loops (several) or scattered (walls anywhere).
-        size: Cells on a side, 3 to 60.
-        data: A folder of puzzles made by `trm data`; its test set is used, instead of mazes.
+        kind: perfect (one path), loops (several) or scattered (walls anywhere) for mazes, or sudoku.
+        size: Cells on a side, 3 to 60; for sudoku 4, 6 or 9.
+        holes: Blanks of a sudoku; by default as many as can be.
+        data: A folder of puzzles made by `trm data`; its test set is used.
         count: How many of the test puzzles; all by default.
         steps: Supervision steps after which to look; the last is also the most that halting allows.
         threshold: A puzzle halts once the network is surer than this of its answer.
@@ -168,13 +171,15 @@ def evaluate(weights: Annotated[str, Positional, arg(metavar="WEIGHTS")] = "maze
     _check_numbers(steps, count, threshold)
     from trm_course.puzzles.dataset import Batch, MazeTask
     from trm_course.puzzles.folder import FolderTask
+    from trm_course.puzzles.sudoku import SudokuTask
 
-    network, began, task = load(weights), time.monotonic(), FolderTask(str(data), test=count) if data else MazeTask(kind, size)
+    made = SudokuTask(size, holes) if kind == "sudoku" else MazeTask(kind, size)
+    network, began, task = load(weights), time.monotonic(), FolderTask(str(data), test=count) if data else made
     test = Batch(*(column[:count].to(network.y_start.device) for column in task.split().test))
     print(f"{len(test.inputs)} unseen puzzles of {task.name}, solved exactly:")
     scores = list(_report(network, test, steps, threshold))
     if out:
-        tested = dict(data=task.name) if data else dict(kind=kind, size=size)
+        tested = dict(data=task.name) if data else dict(kind=kind, size=size) | (dict(holes=holes) if kind == "sudoku" else {})
         _add_rows(out, network, dict(weights=weights) | tested, scores, time.monotonic() - began)
 
 # %% ../nbs/command.ipynb #ce133ddb
@@ -199,29 +204,59 @@ def is_shortest(
     walk, shortest = (flood(way[None], start[None])[0][end].item() for way in (marked | start | end, maze != WALL))
     return walk == shortest == int(marked.sum()) + 1
 
+# %% ../nbs/command.ipynb #caae3f08
+def _maze(text: str, name: str):
+    "The tokens (S, S) of a maze, and what gives of an answer to it: its text, whether it is right, and a verdict."
+    from trm_course.puzzles.tokens import MAZE, read_maze, to_square
+
+    maze = read_maze(text, name)
+
+    def judge(answer):
+        answer = answer[: maze.shape[0], : maze.shape[1]]
+        right = is_shortest(maze, answer)
+        return MAZE.decode(answer), right, "A shortest path" if right else "Not a shortest path"
+
+    return to_square(maze), judge
+
+
+def _sudoku(text: str, name: str):
+    "The same for a Sudoku. Its tokens are digits plus one."
+    from trm_course.puzzles.digits import SudokuError, expect_solution, read_sudoku
+
+    question = read_sudoku(text, name)
+
+    def judge(answer):
+        shown = "\n".join("".join(map(str, row)) for row in answer - 1)
+        try:
+            expect_solution(question, answer - 1)
+        except SudokuError as error:
+            return shown, False, f"Not the solution: {error}"
+        return shown, True, "The solution"
+
+    return question + 1, judge
+
 # %% ../nbs/command.ipynb #686f7823
 @_command(app)
-def solve(file: Annotated[str, Positional, arg(metavar="FILE")], weights: str = "maze-small", max_steps: int = 64, threshold: float = 0.5) -> int:
-    """Solve a maze: # wall, . or space empty, S start, G goal, one row a line. The solution marks the way with o.
+def solve(file: Annotated[str, Positional, arg(metavar="FILE")], weights: str | None = None, max_steps: int = 64, threshold: float = 0.5) -> int:
+    """Solve a maze: # wall, . or space empty, S start, G goal, one row a line; the solution marks the way with o. Or a Sudoku: digits, . for a blank.
 
-    Example: trm solve maze.txt. The exit code is 0 for a shortest path, 1 for a wrong answer, 2 for a maze that cannot be read.
+    Example: trm solve maze.txt. The exit code is 0 for a shortest path or a solution, 1 for a wrong answer, 2 for a puzzle that cannot be read.
 
     Args:
-        file: A text file with a maze, or - to read one from the input.
-        weights: Name of shipped weights, a folder, or a Hugging Face hub id.
+        file: A text file with a maze or a Sudoku, or - to read one from the input.
+        weights: Name of shipped weights, a folder, or a Hugging Face hub id; by default maze-small for mazes, sudoku for Sudokus.
         max_steps: Supervision steps at most.
         threshold: Stop once the network is surer than this of its answer.
     """
-    from trm_course.puzzles.tokens import MAZE, read_maze, to_square
-
-    maze = read_maze(read_text(file), "input" if file == "-" else file)
+    text, name = read_text(file), "input" if file == "-" else file
+    sudoku = set(text) & set("123456789") and not set(text) & set("#SGE")
+    question, judge = (_sudoku if sudoku else _maze)(text, name)
     _check_numbers((max_steps,), 1, threshold)
-    network, square = load(weights), to_square(maze)
-    answer, steps, confidence = _answer(network, square, max_steps, threshold)
-    answer = answer[: maze.shape[0], : maze.shape[1]]
-    right = is_shortest(maze, answer)
-    print(MAZE.decode(answer))
-    print(f"{'A shortest path' if right else 'Not a shortest path'}, after {steps} steps, confidence {confidence:.0%}", file=sys.stderr)
+    network = load(weights or ("sudoku" if sudoku else "maze-small"))
+    answer, steps, confidence = _answer(network, question, max_steps, threshold)
+    shown, right, verdict = judge(answer)
+    print(shown)
+    print(f"{verdict}, after {steps} steps, confidence {confidence:.0%}", file=sys.stderr)
     return 0 if right else 1
 
 # %% ../nbs/command.ipynb #82d9827f

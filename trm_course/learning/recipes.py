@@ -93,7 +93,7 @@ RECIPES = {
             "sudoku-9", "easy 9x9 Sudokus with 40 holes", SUDOKU, (SudokuTask(9, holes=40),), minutes=15.0),
         Recipe(
             "sudoku-hard", "the weights that come with the course: 9x9 Sudokus from 46 holes to as many as possible", SUDOKU,
-            (SudokuTask(9, holes=46), SudokuTask(9, holes=52), SudokuTask(9)), minutes=65.0, N_sup=16, exploration=0.2, decay=0.4),
+            (SudokuTask(9, holes=46), SudokuTask(9, holes=52), SudokuTask(9)), minutes=50.0, N_sup=16, exploration=0.2, decay=0.4),
     )
 }
 
