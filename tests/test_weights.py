@@ -13,6 +13,7 @@ from test_wheel import MAZE, SOLUTION
 
 from trm_course.learning.score import score
 from trm_course.puzzles.dataset import Batch, MazeTask
+from trm_course.puzzles.sudoku import SudokuTask
 from trm_course.recursion.trm import TRM
 
 FOLDERS = sorted(path for path in (ROOT / "data" / "weights").iterdir() if path.is_dir())
@@ -50,6 +51,14 @@ def test_targets_are_met_and_can_be_measured_again(task):
     assert row["n"] == 1000 and row["exact"] >= target
     test = Batch(*(column[:100] for column in MazeTask(*task).split().test))
     low, high = score(TRM.from_pretrained(ROOT / "data" / "weights" / "maze-small"), test, (steps,))[steps].interval()
+    assert low <= row["exact"] <= high
+
+
+def test_the_shipped_sudoku_scores_can_be_measured_again():
+    """100 of the 1,000 Sudokus with 50 holes again: the interval of this smaller sample must hold the published score."""
+    (row,) = (row for row in read_rows("sudoku.jsonl") if (row.get("holes"), row["steps"]) == (50, 16))
+    test = Batch(*(column[:100] for column in SudokuTask(9, 50).split().test))
+    low, high = score(TRM.from_pretrained(ROOT / "data" / "weights" / "sudoku"), test, (16,))[16].interval()
     assert low <= row["exact"] <= high
 
 

@@ -418,7 +418,7 @@ def _read(arguments: list[str] | None) -> Callable:
 def main(
     arguments: list[str] | None = None,  # those of the command line by default
 ) -> int:  # the exit code
-    "Runs the command line: 0 when all went well, 1 for a maze not solved, 2 for bad input with one sentence, 130 after Ctrl-C."
+    "Runs the command line: 0 when all went well, 1 for a puzzle not solved, 2 for bad input with one sentence, 130 after Ctrl-C."
     try:
         return _read(arguments)() or 0
     except (ValueError, OSError) as error:
