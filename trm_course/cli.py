@@ -226,7 +226,7 @@ def _sudoku(text: str, name: str):
     question = read_sudoku(text, name)
 
     def judge(answer):
-        shown = "\n".join("".join(map(str, row)) for row in answer - 1)
+        shown = "\n".join("".join("?.123456789"[token] for token in row) for row in answer)
         try:
             expect_solution(question, answer - 1)
         except SudokuError as error:
