@@ -46,11 +46,7 @@ SHORTEST_ALT_TEXT = 20
 MOST_CELLS = 80
 MOST_LINES = 15
 MOST_EXPORTED_LINES = 25
-<<<<<<< HEAD
-LONG_STILL = ("28_wider", "command")  # not held to it yet
-=======
-LONG_STILL = ("25_memory", "command")  # not held to it yet
->>>>>>> 3bd5887 (Thinking wider: rollouts chosen by q, measured against more steps (notebook 28))
+LONG_STILL = ("command")  # not held to it yet
 
 
 # Reading
