@@ -46,7 +46,7 @@ SHORTEST_ALT_TEXT = 20
 MOST_CELLS = 80
 MOST_LINES = 15
 MOST_EXPORTED_LINES = 25
-LONG_STILL = ("command")  # not held to it yet
+LONG_STILL = ("command",)  # not held to it yet
 
 
 # Reading
