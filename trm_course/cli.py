@@ -53,23 +53,24 @@ def _command(of: SubcommandApp, name: str | None = None) -> Callable:
 # %% ../nbs/command.ipynb #d6222be4
 @_command(app)
 def train(recipe: Annotated[str, Positional, arg(metavar="RECIPE")], minutes: float | None = None, updates: int | None = None, seed: int = 0,
-          data: Path | None = None, batch: int | None = None, precision: str | None = None, compiled: bool = False, out: Path | None = None,
-          every: float | None = None, fresh: bool = False, track: str | None = None):
-    """Train a network and watch how many mazes it solves. Ctrl-C stops it, the same command goes on.
+          data: Path | None = None, batch: int | None = None, precision: str | None = None, clip: float | None = None, compiled: bool = False,
+          recompute: bool = False, out: Path | None = None, every: float | None = None, fresh: bool = False, track: str | None = None):
+    """Train a network and watch how many puzzles it solves. Ctrl-C stops it, the same command goes on.
 
     Example: trm train maze-9 --minutes 3
 
     Args:
         recipe: maze-9 (perfect 9x9 mazes, minutes on a laptop), maze-small (the weights that come with the course), sudoku-6, sudoku-9 or
-            sudoku-hard (Sudokus), or one of the paper's:
-            sudoku-extreme-mlp, sudoku-extreme-attention, maze-hard, arc1, arc2.
+            sudoku-hard (Sudokus), or one of the paper's: sudoku-extreme-mlp, sudoku-extreme-attention, maze-hard, arc1, arc2.
         minutes: Training time without the tests in between; by default the recipe's own.
         updates: Steps of the optimizer, instead of a time.
         seed: Another seed starts from other weights and sees other puzzles.
         data: Folder of puzzles made by `trm data`, for the paper's recipes.
         batch: Puzzles that are thought about at once; by default the recipe's own. Several processes share them.
         precision: float32, or bfloat16 where the hardware is fast at it; by default the recipe's own.
+        clip: Largest norm of the gradient, inf for any; by default the recipe's own.
         compiled: Compile the network first: faster updates after a minute or two.
+        recompute: Keep less for the way back and compute it again: a fraction of the memory, a quarter more time.
         out: Folder for weights, log and checkpoint; by default runs/RECIPE-SEED.
         every: Seconds of training between two tests, each followed by a save; by default a fortieth of the whole, at least 10.
         fresh: Start anew even where a checkpoint waits.
@@ -78,19 +79,20 @@ def train(recipe: Annotated[str, Positional, arg(metavar="RECIPE")], minutes: fl
     from trm_course.learning.fit import fit
 
     folder = out or Path("runs") / f"{recipe}-{seed}"
-    fit(_chosen(recipe, data, minutes, updates, batch, precision, seed, compiled), folder, every=every, fresh=fresh, track=track)
+    given = dict(minutes=minutes, updates=updates, batch=batch, precision=precision, clip=clip, seed=seed, compiled=compiled)
+    fit(_chosen(recipe, data, recompute, given), folder, every=every, fresh=fresh, track=track)
     print(f"The weights are in {folder}. Test them:  trm eval {folder}")
 
 # %% ../nbs/command.ipynb #c00518b4
-def _chosen(name, data, minutes, updates, batch, precision, seed, compiled):
+def _chosen(name: str, data: Path | None, recompute: bool, given: dict):
     "The recipe of this name, with what was given on the command line in place of its own. Raises ValueError for a time beside a number of updates."
     from trm_course.learning.recipes import find_recipe
 
-    if minutes is not None and updates is not None:
-        raise ValueError(f"minutes: found {minutes} and also {updates} updates, expected one of the two")
-    given = dict(minutes=minutes, updates=updates, batch=batch, precision=precision)
-    changes = {field: value for field, value in given.items() if value is not None} | ({} if minutes is None else {"updates": None})
-    return dataclasses.replace(find_recipe(name, data), seed=seed, compiled=compiled, **changes)
+    if given["minutes"] is not None and given["updates"] is not None:
+        raise ValueError(f"minutes: found {given['minutes']} and also {given['updates']} updates, expected one of the two")
+    recipe = find_recipe(name, data)
+    changes = {field: value for field, value in given.items() if value is not None} | ({} if given["minutes"] is None else {"updates": None})
+    return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, recompute=recompute), **changes)
 
 # %% ../nbs/command.ipynb #aa692b6a
 def load(weights: str):

@@ -30,7 +30,8 @@ from torch import nn
 from .flipbook import filled
 from ..puzzles.maze import draw, shortest_path
 from ..puzzles.tokens import read_maze, to_square
-from ..recursion.trm import TRM, State, write_whole
+from ..recursion.trm import TRM, State
+from ..recursion.weights import write_whole
 
 # %% ../../nbs/18_browser.ipynb #e87929f6
 _LETTERS = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", "S1")

@@ -26,7 +26,7 @@ from ..nets.tiny import TinyNet, TRMConfig
 from ..puzzles.dataset import Batch
 from .deep import deep_recursion
 from .halt import HaltingHead, to_logit
-from .weights import Kept, write_whole
+from .weights import Kept
 
 # %% ../../nbs/12_trm.ipynb #96c4cddd
 class _Parts(nn.Module):
