@@ -22,6 +22,9 @@ FOLDERS = sorted(path for path in (ROOT / "data" / "weights").iterdir() if path.
 TARGETS = {("perfect", 7): (16, 0.995), ("perfect", 9): (16, 0.995), ("perfect", 11): (16, 0.995), ("perfect", 13): (16, 0.995),
            ("perfect", 15): (16, 0.995), ("perfect", 21): (32, 0.95), ("loops", 11): (16, 0.96), ("loops", 15): (16, 0.92)}
 
+# What a laptop must learn in minutes, on 1,000 unseen Sudokus: exact after 16 steps.
+LAPTOP_TARGETS = {"runs/sudoku-6-0": 0.995, "runs/sudoku-9-0": 0.98}
+
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_folder_is_complete_and_small(folder):
@@ -52,6 +55,12 @@ def test_targets_are_met_and_can_be_measured_again(task):
     test = Batch(*(column[:100] for column in MazeTask(*task).split().test))
     low, high = score(TRM.from_pretrained(ROOT / "data" / "weights" / "maze-small"), test, (steps,))[steps].interval()
     assert low <= row["exact"] <= high
+
+
+@pytest.mark.parametrize("weights", LAPTOP_TARGETS)
+def test_a_laptop_learns_sudoku(weights):
+    (row,) = (row for row in read_rows("sudoku-laptop.jsonl") if (row["weights"], row["steps"]) == (weights, 16))
+    assert row["n"] == 1000 and row["exact"] >= LAPTOP_TARGETS[weights]
 
 
 def test_the_shipped_sudoku_scores_can_be_measured_again():
