@@ -149,6 +149,8 @@ LINES = {
     "data from two places": ("data sudoku-extreme --source maze.txt --generate --out new", "source, generate: found"),
     "nine copies": ("data maze-hard --generate --aug 9 --out new", "aug: found 9, expected 0 to 7"),
     "no mazes": ("eval --count 0", "count: found 0"),
+    "no clip": ("train maze-9 --clip 0", "clip: found 0"),
+    "time and updates": ("train maze-9 --minutes 1 --updates 5", "expected one of the two"),
     "every 0": ("train maze-9 --minutes 1 --every 0", "every: found 0"),
     "step 0": ("eval --steps 0 4", "steps: found 0"),
     "page in no folder": ("export page --out nowhere/page.html", "nowhere/page.html cannot be written"),

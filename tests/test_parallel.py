@@ -47,18 +47,26 @@ def two(tmp_path_factory):
     return cwd
 
 
-def test_two_processes_are_one(two):
+@pytest.fixture(scope="module")
+def one(two):
+    """The same folder, in which one process has trained to the end as well."""
     train(1, "one", two)
-    (one, losses), (other, other_losses) = weights_and_losses(two / "one"), weights_and_losses(two / "two")
-    assert all((one[name] - other[name]).abs().max() < 1e-5 for name in one)
-    assert losses == pytest.approx(other_losses, abs=1e-5) and len(losses) == 12
+    return two
 
 
-def test_two_processes_go_on_after_kill_9(two):
-    assert train(2, "killed", two, stop_at=5) != 0
-    assert not (two / "killed" / "model.safetensors").exists()
-    train(2, "killed", two)
-    (whole, losses), (resumed, resumed_losses) = weights_and_losses(two / "two"), weights_and_losses(two / "killed")
+def test_two_processes_are_one(one):
+    (alone, losses), (shared, shared_losses) = weights_and_losses(one / "one"), weights_and_losses(one / "two")
+    assert all((alone[name] - shared[name]).abs().max() < 1e-5 for name in alone)
+    assert losses == pytest.approx(shared_losses, abs=1e-5) and len(losses) == 12
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_goes_on_with_the_same_numbers_after_kill_9(processes, one):
+    folder = one / f"killed-{processes}"
+    assert train(processes, folder.name, one, stop_at=5) != 0
+    assert not (folder / "model.safetensors").exists()
+    train(processes, folder.name, one)
+    (whole, losses), (resumed, resumed_losses) = weights_and_losses(one / ("one" if processes == 1 else "two")), weights_and_losses(folder)
     assert all((whole[name] == resumed[name]).all() for name in whole) and losses == resumed_losses and len(losses) == 12
 
 
