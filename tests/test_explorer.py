@@ -7,14 +7,14 @@ from test_course import BROWSER, BROWSER_OPTIONS, CELLS, FIRST, IS_READY, OUTPUT
 
 PAGE = "nbs/explorer.ipynb"
 
-# The picture of the explorer, apart from those of other cells.
+# The picture of the first explorer on the page, apart from those of other cells.
 PICTURE = ".widget-html img"
 CHANGED = "before => document.querySelector('.widget-html img').src !== before"
 
 
 def changes(page, act):
     """Do something, and wait until the picture is another one."""
-    before = page.locator(PICTURE).get_attribute("src")
+    before = page.locator(PICTURE).first.get_attribute("src")
     act()
     page.wait_for_function(CHANGED, arg=before, timeout=10_000)
 
@@ -34,15 +34,15 @@ def test_slider_and_wall_change_the_picture(tmp_path):
         cells = [cell for cell in page.evaluate(CELLS) if cell["cell_type"] == "code"]
         assert not [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
 
-        page.locator(PICTURE).scroll_into_view_if_needed()
+        page.locator(PICTURE).first.scroll_into_view_if_needed()
         empty = page.get_by_title(": empty").first
         name = empty.get_attribute("title")
-        words = page.locator(PICTURE).get_attribute("alt")
+        words = page.locator(PICTURE).first.get_attribute("alt")
         changes(page, empty.click)
         assert page.get_by_title(name.replace("empty", "wall")).inner_text() == "#"
-        assert "the answer has" in words and page.locator(PICTURE).get_attribute("alt") != words
+        assert "the answer has" in words and page.locator(PICTURE).first.get_attribute("alt") != words
 
-        handle = page.locator(".widget-hslider:has-text('call') .noUi-handle")
+        handle = page.locator(".widget-hslider:has-text('call') .noUi-handle").first
         handle.focus()
         changes(page, lambda: page.keyboard.press("ArrowLeft"))
         page.screenshot(path=OUTPUT / "explorer.png")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
@@ -77,6 +78,6 @@ def test_bfloat16_on_two_processes(two):
 
 
 def test_slots_that_cannot_be_shared_are_refused(two):
-    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--no-python", "trm", "train", "maze-9", "--batch", "7"],
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--no-python", Path(sys.executable).with_name("trm"), "train", "maze-9", "--batch", "7"],
                           cwd=two, capture_output=True, text=True, timeout=120)
     assert done.returncode and "found 7 slots for 2 processes" in done.stderr
