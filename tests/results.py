@@ -3,20 +3,22 @@
 `python tests/results.py` writes them anew, each between the two comments that name its file of rows; the tests compare.
 """
 
-import json
 import re
 from itertools import groupby
 
 from notebooks import ROOT
 
+from trm_course.checking import ledger
+
 RESULTS = ROOT / "data" / "results"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "data" / "weights").glob("*/README.md"))]
 PLACE = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+SCORE = re.compile(r"\d % \(|^\|.*(\d %|\d\.\d+[ *]*\|)", re.MULTILINE)  # a share with its interval, or a measured number in a table
 
 
 def read_rows(name):
     """The rows of a file in data/results."""
-    return [json.loads(line) for line in (RESULTS / name).read_text("utf-8").splitlines()]
+    return ledger.read_rows(RESULTS / name)
 
 
 def share(row):
@@ -50,6 +52,12 @@ def table(rows):
 def with_tables(text):
     """A page with its tables as the rows are now."""
     return PLACE.sub(lambda found: found[1] + table(read_rows(found[2])) + found[3], text)
+
+
+def without_row(text):
+    """The lines with a score that no row stands behind: outside of the tables that are made from rows."""
+    rest = PLACE.sub("", text)
+    return [rest[:found.start()].count("\n") + 1 for found in SCORE.finditer(rest)]
 
 
 if __name__ == "__main__":

@@ -13,15 +13,13 @@ Each subcommand is a function whose arguments are its options and whose docstrin
 into one sentence and exit code 2."""
 
 import dataclasses
-import json
 import os
-import platform
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr
-from datetime import date
 from functools import partial, wraps
 from hashlib import sha256
 from io import StringIO
@@ -129,29 +127,16 @@ def _report(network, test, steps: tuple[int, ...], threshold: float):
     print(f"  halting at {threshold:g}  {share}, {mean_steps:.2f} steps on average")
     yield dict(steps=round(mean_steps, 2), threshold=threshold), share
 
-# %% ../nbs/command.ipynb #1a9609de
-def _hardware() -> str:
-    "What this machine computes with."
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    listed = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    named = (line.partition(": ")[2] for line in listed if line.startswith("model name"))
-    return f"{torch.get_num_threads()} threads, {next(named, platform.processor() or platform.machine())}"
-
 # %% ../nbs/command.ipynb #446d3b0f
 def _add_rows(out: Path, network, tested: dict, scores: list, seconds: float):
     "Adds the scores to a file, one line of JSON each. Raises OSError where it cannot be written."
     from safetensors.torch import save
 
+    from trm_course.checking.ledger import add_rows, made
+
     tested = tested | dict(sha256=sha256(save(network.cpu().state_dict())).hexdigest())  # which weights exactly
-    made = dict(seconds=round(seconds, 1), hardware=_hardware(), date=str(date.today()))
-    rows = [tested | how | dict(right=share.count, n=share.of, exact=share.value, interval=[round(end, 4) for end in share.interval()]) | made
-            for how, share in scores]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
+    add_rows(out, [tested | how | dict(right=share.count, n=share.of, exact=share.value, interval=[round(end, 4) for end in share.interval()])
+                   | made(shlex.join(["trm", *sys.argv[1:]]), seconds) for how, share in scores])
 
 # %% ../nbs/command.ipynb #73cb3085
 def _tested(kind: str, size: int, holes: int | None, data: Path | None, count: int | None):
