@@ -9,6 +9,7 @@ import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from notebooks import ROOT
@@ -102,6 +103,11 @@ def test_starts_within_five_seconds(tmp_path):
     raise AssertionError(f"make course took {seconds} seconds")
 
 
+def elsewhere(addresses):
+    """The addresses that lie on another machine."""
+    return [address for address in addresses if address.startswith(("http", "ws")) and urlsplit(address).hostname not in ("localhost", "127.0.0.1")]
+
+
 @pytest.mark.skipif(not BROWSER, reason="needs chromium or google-chrome")
 @pytest.mark.parametrize("notebook", [FIRST, "nbs/17_watching.ipynb"])
 def test_browser_runs_a_notebook(notebook, tmp_path):
@@ -109,6 +115,9 @@ def test_browser_runs_a_notebook(notebook, tmp_path):
     with course(tmp_path) as (address, _), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=BROWSER_OPTIONS)
         page = browser.new_page(viewport={"width": 1280, "height": 1600})
+        complaints, asked = [], []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
         page.goto(address.replace(FIRST, notebook))
         page.wait_for_function(IS_READY, arg=notebook, timeout=60_000)
         assert page.evaluate(ALL_TRUSTED)
@@ -119,3 +128,4 @@ def test_browser_runs_a_notebook(notebook, tmp_path):
         browser.close()
     assert not [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
     assert all(cell["execution_count"] for cell in cells if cell["source"])
+    assert asked and not complaints and not elsewhere(asked)

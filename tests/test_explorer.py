@@ -3,7 +3,7 @@
 import pytest
 from notebooks import ROOT
 from playwright.sync_api import sync_playwright
-from test_course import BROWSER, BROWSER_OPTIONS, CELLS, FIRST, IS_READY, OUTPUT, RUN_ALL, course
+from test_course import BROWSER, BROWSER_OPTIONS, CELLS, FIRST, IS_READY, OUTPUT, RUN_ALL, course, elsewhere
 
 PAGE = "nbs/explorer.ipynb"
 
@@ -22,11 +22,12 @@ def changes(page, act):
 @pytest.mark.skipif(not BROWSER, reason="needs chromium or google-chrome")
 def test_slider_and_wall_change_the_picture(tmp_path):
     OUTPUT.mkdir(exist_ok=True)
-    complaints = []
+    complaints, asked = [], []
     with course(tmp_path) as (address, _), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=BROWSER_OPTIONS)
         page = browser.new_page(viewport={"width": 1400, "height": 1600})
         page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
         page.goto(address.replace(FIRST, PAGE))
         page.wait_for_function(IS_READY, arg=PAGE, timeout=60_000)
         page.evaluate(RUN_ALL)
@@ -48,3 +49,4 @@ def test_slider_and_wall_change_the_picture(tmp_path):
         page.screenshot(path=OUTPUT / "explorer.png")
         browser.close()
     assert not complaints
+    assert not elsewhere(asked)
