@@ -58,6 +58,7 @@ class Changes:
     batch: int | None = None  # Puzzles that are thought about at once. Several processes share them.
     precision: str | None = None  # float32, or bfloat16 where the hardware is fast at it.
     clip: float | None = None  # Largest norm of the gradient, inf for any.
+    start: str | None = None  # Folder of weights to go on from, instead of random ones.
     seed: int = 0  # Another seed starts from other weights and sees other puzzles.
     compiled: bool = False  # Compile the network first: faster updates after a minute or two.
     recompute: bool = False  # Keep less for the way back and compute it again: a fraction of the memory, a quarter more time.
@@ -81,8 +82,8 @@ def train(recipe: Annotated[str, Positional, arg(metavar="RECIPE")], data: Path 
     Example: trm train maze-9 --minutes 3
 
     Args:
-        recipe: maze-9 (perfect 9x9 mazes, minutes on a laptop), maze-small (the weights that come with the course), sudoku-6, sudoku-9 or
-            sudoku-hard (Sudokus), or one of the paper's: sudoku-extreme-mlp, sudoku-extreme-attention, maze-hard, arc1, arc2.
+        recipe: maze-9 (perfect 9x9 mazes, minutes on a laptop), maze-small (the weights that come with the course), maze-14 and then maze-30
+            (Maze-Hard), sudoku-6, sudoku-9 or sudoku-hard (Sudokus), or one of the paper's: sudoku-extreme-mlp, sudoku-extreme-attention, maze-hard, arc1, arc2.
         data: Folder of puzzles made by `trm data`, for the paper's recipes.
         out: Folder for weights, log and checkpoint; by default runs/RECIPE-SEED.
         every: Seconds of training between two tests, each followed by a save; by default a fortieth of the whole, at least 10.

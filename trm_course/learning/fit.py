@@ -25,7 +25,7 @@ from .ema import EMA
 from .losses import all_right, trm_loss
 from .optim import AdamATan2, learning_rate
 from .parallel import SharedCarry, TableOptimizer, weights_of
-from .recipes import Recipe
+from .recipes import Recipe, first_network
 from .score import score
 from ..puzzles.dataset import Batch
 from ..recursion.trm import TRM, State, best_device
@@ -40,7 +40,7 @@ class Run:
 
         torch.manual_seed(recipe.seed)
         self.recipe, self.accelerator = recipe, Accelerator(cpu=best_device().type == "cpu", **options)
-        self.network = TRM(recipe.model).to(self.accelerator.device)
+        self.network = first_network(recipe).to(self.accelerator.device)
         self.table_optimizer = TableOptimizer(self.network, recipe.table_lr, recipe.weight_decay)
         optimizer = AdamATan2(weights_of(self.network), recipe.lr, weight_decay=recipe.weight_decay)
         self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
