@@ -21,6 +21,29 @@ from ..puzzles.folder import FolderTask
 from ..puzzles.sudoku import SudokuTask
 from ..recursion.trm import TRM
 
+# %% ../../nbs/recipes.ipynb #f2b05bfc
+def _rules(recipe):  # yields pairs: what must hold, and the sentence for when it does not
+    yield recipe.clip > 0, f"clip: found {recipe.clip}, expected a number above 0"
+    yield recipe.precision in ("float32", "bfloat16"), f"precision: found {recipe.precision!r}, expected 'float32' or 'bfloat16'"
+    for field in ("minutes", "updates", "batch", "N_sup", "warmup", "lr", "table_lr"):
+        value = getattr(recipe, field)
+        yield value is None or 0 < value < math.inf, f"{field}: found {value}, expected a number above 0"
+    for field in ("exploration", "decay", "ema"):
+        yield 0 <= getattr(recipe, field) <= 1, f"{field}: found {getattr(recipe, field)}, expected a share between 0 and 1"
+    yield recipe.loss in ("softmax", "stablemax"), f"loss: found {recipe.loss!r}, expected 'softmax' or 'stablemax'"
+    for task in recipe.tasks:
+        takes, found = recipe.model, f"tasks: found {task.name} with"
+        yield takes.length in (None, task.cells), f"{found} {task.cells} cells, but the network takes {takes.length}; change one of the two"
+        yield takes.vocabulary >= task.tokens, f"{found} {task.tokens} tokens, but the network knows {takes.vocabulary}; change its vocabulary"
+        yield max(takes.puzzles, 1) >= task.puzzles, f"{found} {task.puzzles} ids, but the network's table has {takes.puzzles}; change its puzzles"
+
+
+def _expect_possible(recipe):
+    "Raises ValueError with the sentence of the first rule that does not hold."
+    for holds, sentence in _rules(recipe):
+        if not holds:
+            raise ValueError(sentence)
+
 # %% ../../nbs/recipes.ipynb #32049ab5
 @dataclass(frozen=True)
 class Recipe:
@@ -47,32 +70,7 @@ class Recipe:
     loss: str = "softmax"  # or "stablemax"
     start: str | None = None  # folder of weights to go on from, instead of random ones
     seed: int = 0
-
-    def __post_init__(self):
-        _expect(_rules(self))
-
-# %% ../../nbs/recipes.ipynb #f2b05bfc
-def _rules(recipe: Recipe):  # yields pairs: what must hold, and the sentence for when it does not
-    yield recipe.clip > 0, f"clip: found {recipe.clip}, expected a number above 0"
-    yield recipe.precision in ("float32", "bfloat16"), f"precision: found {recipe.precision!r}, expected 'float32' or 'bfloat16'"
-    for field in ("minutes", "updates", "batch", "N_sup", "warmup", "lr", "table_lr"):
-        value = getattr(recipe, field)
-        yield value is None or 0 < value < math.inf, f"{field}: found {value}, expected a number above 0"
-    for field in ("exploration", "decay", "ema"):
-        yield 0 <= getattr(recipe, field) <= 1, f"{field}: found {getattr(recipe, field)}, expected a share between 0 and 1"
-    yield recipe.loss in ("softmax", "stablemax"), f"loss: found {recipe.loss!r}, expected 'softmax' or 'stablemax'"
-    for task in recipe.tasks:
-        takes, found = recipe.model, f"tasks: found {task.name} with"
-        yield takes.length in (None, task.cells), f"{found} {task.cells} cells, but the network takes {takes.length}; change one of the two"
-        yield takes.vocabulary >= task.tokens, f"{found} {task.tokens} tokens, but the network knows {takes.vocabulary}; change its vocabulary"
-        yield max(takes.puzzles, 1) >= task.puzzles, f"{found} {task.puzzles} ids, but the network's table has {takes.puzzles}; change its puzzles"
-
-
-def _expect(rules):  # from `_rules`
-    "Raises ValueError with the sentence of the first rule that does not hold."
-    for holds, sentence in rules:
-        if not holds:
-            raise ValueError(sentence)
+    __post_init__ = _expect_possible
 
 # %% ../../nbs/recipes.ipynb #66d6be0d
 LAPTOP = TRMConfig(vocabulary=5, width=64, layers=2, expansion=2.0, multiple=32, mixer="conv", heads=1, n=2, T=2)
@@ -80,30 +78,25 @@ SMALL_SUDOKU = replace(LAPTOP, vocabulary=8, length=36, mixer="mlp", positions="
 SUDOKU = replace(SMALL_SUDOKU, vocabulary=11, length=81, width=96)
 
 # %% ../../nbs/recipes.ipynb #fdcb60a7
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe(
-            "maze-9", "perfect 9x9 mazes, in minutes on a laptop", LAPTOP, (MazeTask("perfect", 9),), exploration=0.2),
-        Recipe(
-            "maze-small", "the weights that come with the course: perfect mazes and mazes with loops, 7x7 to 15x15", LAPTOP,
-            (MazeTask("perfect", 7), MazeTask("loops", 11), MazeTask("perfect", 15), MazeTask("loops", 15)),
-            minutes=80.0, N_sup=16, exploration=0.2, decay=0.4),
-        Recipe(
-            "maze-14", "walls anywhere, 14x14: the first half of learning Maze-Hard", LAPTOP, (MazeTask("scattered", 14),),
-            minutes=28.0, N_sup=16, exploration=0.2, decay=0.4),
-        Recipe(
-            "maze-30", "the second half, from the weights of maze-14: walls anywhere, 30x30, paths of 110 steps and more", LAPTOP,
-            (MazeTask("scattered", 30, 110),), minutes=80.0, batch=8, N_sup=32, exploration=0.2, lr=7e-4, decay=0.4, start="runs/maze-14-0"),
-        Recipe(
-            "sudoku-6", "6x6 Sudokus without a clue to spare, in minutes on a laptop", SMALL_SUDOKU, (SudokuTask(6),)),
-        Recipe(
-            "sudoku-9", "easy 9x9 Sudokus with 40 holes", SUDOKU, (SudokuTask(9, holes=40),), minutes=15.0),
-        Recipe(
-            "sudoku-hard", "the weights that come with the course: 9x9 Sudokus from 46 holes to as many as possible", SUDOKU,
-            (SudokuTask(9, holes=46), SudokuTask(9, holes=52), SudokuTask(9)), minutes=50.0, N_sup=16, exploration=0.2, decay=0.4),
-    )
-}
+_MAZES = (
+    Recipe("maze-9", "perfect 9x9 mazes, in minutes on a laptop", LAPTOP, (MazeTask("perfect", 9),), exploration=0.2),
+    Recipe("maze-small", "the weights that come with the course: perfect mazes and mazes with loops, 7x7 to 15x15", LAPTOP,
+           (MazeTask("perfect", 7), MazeTask("loops", 11), MazeTask("perfect", 15), MazeTask("loops", 15)),
+           minutes=80.0, N_sup=16, exploration=0.2, decay=0.4),
+    Recipe("maze-14", "walls anywhere, 14x14: the first half of learning Maze-Hard", LAPTOP, (MazeTask("scattered", 14),),
+           minutes=28.0, N_sup=16, exploration=0.2, decay=0.4),
+    Recipe("maze-30", "the second half, from the weights of maze-14: walls anywhere, 30x30, paths of 110 steps and more", LAPTOP,
+           (MazeTask("scattered", 30, 110),), minutes=80.0, batch=8, N_sup=32, exploration=0.2, lr=7e-4, decay=0.4, start="runs/maze-14-0"),
+)
+
+# %% ../../nbs/recipes.ipynb #b80d62ac
+_SUDOKUS = (
+    Recipe("sudoku-6", "6x6 Sudokus without a clue to spare, in minutes on a laptop", SMALL_SUDOKU, (SudokuTask(6),)),
+    Recipe("sudoku-9", "easy 9x9 Sudokus with 40 holes", SUDOKU, (SudokuTask(9, holes=40),), minutes=15.0),
+    Recipe("sudoku-hard", "the weights that come with the course: 9x9 Sudokus from 46 holes to as many as possible", SUDOKU,
+           (SudokuTask(9, holes=46), SudokuTask(9, holes=52), SudokuTask(9)), minutes=50.0, N_sup=16, exploration=0.2, decay=0.4),
+)
+RECIPES = {recipe.name: recipe for recipe in _MAZES + _SUDOKUS}
 
 # %% ../../nbs/recipes.ipynb #8ce80303
 _SUDOKU = dict(n=6, epochs=50_000, table_lr=1e-4, weight_decay=1.0)
