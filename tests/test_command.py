@@ -13,11 +13,16 @@ import pytest
 import torch
 from test_wheel import MAZE, SOLUTION
 
+from trm_course.cli import Puzzles
 from trm_course.learning.checkpoint import load_checkpoint
 from trm_course.learning.recipes import LAPTOP, SMALL_SUDOKU
+from trm_course.learning.score import score
+from trm_course.puzzles import tokens
+from trm_course.puzzles.carve import make_mazes
+from trm_course.puzzles.dataset import as_batch
 from trm_course.puzzles.sudoku import make_sudokus
 from trm_course.puzzles.tokens import read_maze
-from trm_course.recursion.trm import TRM
+from trm_course.recursion.trm import TRM, shipped
 
 PROGRAM = [sys.executable, "-c", "import sys; from trm_course.cli import main; sys.exit(main())"]
 WIDE = "S.......\n######.#\n.....#..\n.###.##.\n...#...G\n"
@@ -141,6 +146,9 @@ LINES = {
     "a file as folder": ("train maze-9 --minutes 1 --out maze.txt", "maze.txt cannot be made"),
     "unknown kind": ("eval --kind round", "kind: found 'round'"),
     "size too small": ("eval --size 2", "size: found 2"),
+    "Sudokus for a network of mazes": ("eval --kind sudoku --size 6", "found token 7 in Sudoku 6x6"),
+    "a table of no mazes": ("eval --data nowhere.csv", "nowhere.csv: cannot be read"),
+    "no weights to go on from": ("train maze-30", "found no folder runs/maze-14-0"),
     "data onto a file": ("data maze-hard --generate --out maze.txt", "maze.txt: found a file"),
     "data into a full folder": ("data maze-hard --generate --out .", "in it, expected a new or an empty folder"),
     "data from nowhere": ("data maze-hard --source nowhere.csv --out new", "nowhere.csv: cannot be read"),
@@ -334,6 +342,27 @@ def test_tests_what_was_trained(trained):
     done = trm("eval", trained, "--count", 20, "--steps", 1, 2, cwd=trained)
     assert done.returncode == 0
     assert done.stdout.startswith("20 unseen puzzles of perfect 9x9") and done.stdout.count(", n=20)") == 3
+
+
+@pytest.mark.parametrize("data", ["table/test.csv", "table", "folder"])
+def test_tests_on_a_table_and_on_a_folder_alike(data, tmp_path):
+    maze, path = make_mazes("scattered", 8, 9, seed=1)
+    (tmp_path / "table").mkdir()
+    rows = ["question,answer", *(",".join(tokens.MAZE.decode(grid).replace("\n", "") for grid in pair) for pair in zip(maze, path))]
+    (tmp_path / "table" / "test.csv").write_text("\n".join(rows))
+    (tmp_path / "table" / "train.csv").write_text("\n".join(rows))
+    assert trm("data", "maze-hard", "--source", "table", "--out", "folder", cwd=tmp_path).returncode == 0
+    done = trm("eval", "maze-hard", "--weights", "maze-small", "--data", data, "--steps", 4, cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("8 unseen puzzles of ")
+    scores = score(TRM.from_pretrained(shipped("maze-small")), as_batch(maze, path), (4,))
+    assert f"after   4 steps  {scores[4]}" in done.stdout
+
+
+def test_a_network_is_tested_on_what_it_is_for_unless_asked_otherwise():
+    assert Puzzles().of("sudoku") == dict(kind="sudoku", size=9)
+    assert Puzzles().of("maze-hard") == dict(kind="scattered", size=30, least=110)
+    assert Puzzles(size=12).of("maze-hard") == dict(kind="scattered", size=12)
+    assert Puzzles(kind="loops").of("runs/mine-0") == dict(kind="loops", size=9)
 
 
 def test_the_examples_here_are_mazes():
