@@ -24,7 +24,7 @@ from ..puzzles.dataset import Batch
 from ..puzzles.maze import EMPTY, END, PATH, START, WALL, draw_maze, flood
 from ..recursion.halt import to_logit
 
-# %% ../../nbs/19_reasoning.ipynb #19ea0009
+# %% ../../nbs/19_reasoning.ipynb #19ea0013
 class Answers(NamedTuple):
     "One answer for each of some puzzles."
 
@@ -48,7 +48,7 @@ class Answers(NamedTuple):
         "Those of some puzzles: a mask (B,), or their numbers."
         return Answers(*(column[rows] for column in self))
 
-# %% ../../nbs/19_reasoning.ipynb #19ea0010
+# %% ../../nbs/19_reasoning.ipynb #19ea0016
 class Evaluation(NamedTuple):
     "All that a network said about some puzzles: a row for each puzzle, a column for each supervision step."
 
@@ -72,7 +72,7 @@ class Evaluation(NamedTuple):
         sure[:, -1] = True
         return self.at(sure.int().argmax(1) + 1)
 
-# %% ../../nbs/19_reasoning.ipynb #19ea0011
+# %% ../../nbs/19_reasoning.ipynb #19ea0019
 @torch.no_grad()
 def _watch(model, part: Batch, steps: int) -> Evaluation:
     "A few puzzles, as many as fit into memory."
@@ -98,7 +98,7 @@ def evaluate(
     parts = (Batch(*columns) for columns in zip(*(column.split(at_once) for column in batch)))
     return Evaluation(*map(torch.cat, zip(*(_watch(model, part, steps) for part in parts))))
 
-# %% ../../nbs/19_reasoning.ipynb #19ea0012
+# %% ../../nbs/19_reasoning.ipynb #19ea0043
 def group(
     values: torch.Tensor,  # (B,) a number for each puzzle, such as the length of its path
     edges: Sequence[int],  # where groups begin, rising; what is below the first is left out
@@ -109,7 +109,7 @@ def group(
     masks = {name: place == number for number, name in enumerate(names)}
     return {name: mask for name, mask in masks.items() if mask.any()}
 
-# %% ../../nbs/19_reasoning.ipynb #19ea0013
+# %% ../../nbs/19_reasoning.ipynb #19ea0054
 class Bin(NamedTuple):
     "Answers of about the same confidence."
 
@@ -132,7 +132,7 @@ def calibration_error(bins: list[Bin]) -> float:
     "How far confidence and truth lie apart on average, 0 to 1 (expected calibration error). Chance alone keeps it above 0."
     return sum(share.of * abs(confidence - share.value) for confidence, share in bins) / sum(share.of for _, share in bins)
 
-# %% ../../nbs/19_reasoning.ipynb #19ea0014
+# %% ../../nbs/19_reasoning.ipynb #19ea0063
 SHAPES = ("right", "tie", "detour", "broken", "nothing", "changed")  # what an answer to a maze can be
 
 
@@ -152,7 +152,7 @@ def shapes(
              "tie": (walked == shortest) & (marked.sum((1, 2)) + 1 == shortest)}
     return np.select(list(tests.values()), list(tests), "detour")
 
-# %% ../../nbs/19_reasoning.ipynb #19ea0015
+# %% ../../nbs/19_reasoning.ipynb #19ea0069
 def draw_differences(
     questions: np.ndarray,  # (B, H, W) mazes
     answers: np.ndarray,  # (B, H, W)
@@ -160,7 +160,7 @@ def draw_differences(
     titles: Sequence[str],
     columns: int = 4,
 ):  # a matplotlib Figure
-    "Mazes with what answer and label share; a cross where only the answer has a path, a ring where only the label has one, ! for any other difference."
+    "Mazes with what answer and label share; a cross where only the answer has a path, a ring where only the label has one, a diamond for any other difference."
     import matplotlib.pyplot as plt
 
     columns = min(columns, len(questions))
@@ -172,7 +172,7 @@ def draw_differences(
         draw_maze(place, np.where(answer == label, answer, question))
         place.set_title(title, fontsize=9)
         marks = {"x": ((answer == PATH) & (label != PATH), "#D55E00"), "o": ((answer != PATH) & (label == PATH) & (answer == question), "#0072B2")}
-        marks["$!$"] = ((answer != label) & ~marks["x"][0] & ~marks["o"][0], "#CC79A7")
+        marks["D"] = ((answer != label) & ~marks["x"][0] & ~marks["o"][0], "#CC79A7")
         for marker, (where, colour) in marks.items():
             row, column = np.nonzero(where)
             place.plot(column + 0.5, row + 0.5, marker=marker, color=colour, markersize=5, markerfacecolor="none", linestyle="none")
