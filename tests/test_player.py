@@ -205,32 +205,33 @@ def test_an_old_browser_keeps_the_picture(site, visit):
     assert "still picture" in page.locator("#excuse").inner_text()
 
 
-def test_a_click_shows_whom_a_cell_listens_to(site, visit):
-    """An untrained network with attention: the map is the chosen cell's row of the trace, to within half a shade, for every call and layer."""
+@pytest.mark.parametrize("mixer", ["attention", "mlp"])
+def test_a_click_shows_whom_a_cell_hears(mixer, site, visit):
+    """An untrained network: the map is the chosen cell's row of the trace, to within half a shade, for every call and layer."""
     torch.manual_seed(0)
-    network = TRM(TRMConfig(vocabulary=5, length=81, width=32, layers=2, multiple=16, heads=2, n=1, T=2))
+    network = TRM(TRMConfig(vocabulary=5, length=81, width=32, layers=2, multiple=16, heads=2, n=1, T=2, mixer=mixer))
     thoughts = trace(network, MAZES[0], steps=2)
-    play(thoughts, title="Attention").save(site[0] / "attention.html")
-    page = visit(f"{site[0].as_uri()}/attention.html")
+    play(thoughts, title=mixer).save(site[0] / f"{mixer}.html")
+    page = visit(f"{site[0].as_uri()}/{mixer}.html")
     page.locator("#player").wait_for()
     canvas, caption = page.locator("canvas").nth(1), page.locator("#maps figcaption").nth(1)
     side = canvas.bounding_box()["width"] / 9
     canvas.click(position={"x": 4.5 * side, "y": 2.5 * side})
-    assert page.locator("#z").input_value() == "attention of layer 1" and "of its attention" in caption.inner_text()
-    page.screenshot(path=OUTPUT / "player_attention.png")
+    assert page.locator("#z").input_value() == "heard in layer 1" and "of what it hears" in caption.inner_text()
+    page.screenshot(path=OUTPUT / f"player_{mixer}.png")
     for layer in (1, 2):
-        page.locator("#z").select_option(f"attention of layer {layer}")
+        page.locator("#z").select_option(f"heard in layer {layer}")
         for call in (0, len(thoughts) - 1):
             page.locator("#call").fill(str(call))
-            row = thoughts.attention[call, layer - 1, 2 * 9 + 4].float()
+            row = thoughts.heard[call, layer - 1, 2 * 9 + 4].float()
             shades = page.evaluate("([layer, call]) => { const { shades, layers } = traces[0].heard;"
                                    " const from = (call * layers + layer - 1) * cells + cell; return [...shades.subarray(from * cells, (from + 1) * cells)]; }", [layer, call])
             assert (torch.tensor(shades) / 15 - row / row.max()).abs().max() <= 0.51 / 15
             most = int(torch.tensor(shades).argmax())
-            assert f"in row 3, column 5 listens, in layer {layer} of call {call + 1}, most to row {most // 9 + 1}, column {most % 9 + 1}" in canvas.get_attribute("aria-label")
+            assert f"in row 3, column 5 hears, in layer {layer} of call {call + 1}, most of row {most // 9 + 1}, column {most % 9 + 1}" in canvas.get_attribute("aria-label")
     page.locator("#column").fill("1")
     page.locator("#column").press("Enter")  # without a pointer too
-    assert "in row 3, column 1 listens" in canvas.get_attribute("aria-label")
+    assert "in row 3, column 1 hears" in canvas.get_attribute("aria-label")
     page.locator("#z").select_option("change")
     page.locator("#row").fill("9")
     page.locator("#row").press("Enter")

@@ -71,12 +71,12 @@ def _scaled(values: torch.Tensor, low: float, high: float) -> np.ndarray:
 
 # %% ../../nbs/player.ipynb #78b70479
 def _heard(trace: Trace, most: int = 1_000_000) -> dict | None:
-    "Whom each cell listens to, in so many shades at most; None without attention."
-    if trace.attention is None:
+    "Whom each cell hears, in so many shades at most; None for convolutions."
+    if trace.heard is None:
         return None
-    count, layers, cells, _ = trace.attention.shape
+    count, layers, cells, _ = trace.heard.shape
     calls = np.unique(np.linspace(count - 1, 0, max(1, most // (layers * cells**2))).round().astype(int))
-    weights = trace.attention[calls].float()  # (M, layers, L, L)
+    weights = trace.heard[calls].float()  # (M, layers, L, L)
     strongest = weights.amax(-1, keepdim=True)
     arrays = (15 * weights / strongest).round(), (255 * strongest).round()
     return dict(calls=calls.tolist(), layers=layers, blob=_packed([array.flatten(1).to(torch.uint8).numpy() for array in arrays]))

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.func import jacrev, vmap
 
 from ..nets.embed import rotate
 from ..nets.layers import Attention
+from ..nets.mixers import MLPMixer
 from ..recursion.deep import deep_recursion
 from ..recursion.halt import to_logit
 from ..recursion.trm import TRM, State, _expect_readable
@@ -44,7 +46,7 @@ class _Recorded:
     entropy: torch.Tensor  # (K, L) nats, of the answer's softmax
     change: torch.Tensor  # (K, L) length of the change of the state that the call has rewritten
     gradient: torch.Tensor  # (K,) bool, whether the call was recorded for the gradient
-    attention: torch.Tensor | None  # (K, layers, L, L) float16, mean over heads; the rest to 1 goes to the prefix; None without attention
+    heard: torch.Tensor | None  # (K, layers, L, L) float16, how much each cell hears of each other; the rest to 1 is the prefix; None for convolutions
 
 # %% ../../nbs/17_watching.ipynb #0a61d0e8
 class Trace(_Recorded):
@@ -111,6 +113,16 @@ def _weights(attention, x, angles):  # (1, L, D) -> (L, L) float16
     key = key.repeat_interleave(attention.heads // attention.shared, 1)  # (1, H, L, d)
     return (query @ key.mT / attention.channels**0.5).softmax(-1).mean((0, 1)).half()
 
+# %% ../../nbs/17_watching.ipynb #31d52888
+@torch.no_grad()
+def _slopes(mixer, x):  # (1, L, D) -> (L, L) float16
+    "How much each token moves with each other one through an mlp mixer: sizes of the slopes, mean over the channels, shares of 1."
+    slopes = vmap(jacrev(mixer.over_tokens))(x[0].T).abs().mean(0)  # (D, L, L) -> (L, L)
+    return (slopes / slopes.sum(1, keepdim=True)).half()
+
+
+HEARING = {Attention: _weights, MLPMixer: _slopes}  # a convolution hears its eight neighbours, in all cells alike: nothing to show
+
 # %% ../../nbs/17_watching.ipynb #3dbf5a63
 def _one_maze(model, maze, breaks):
     "The maze as the row of tokens (1, L) that the model reads. Raises ValueError for what cannot be traced."
@@ -151,10 +163,10 @@ def trace(
     inputs = _one_maze(model, maze, breaks)
     _expect_readable(model, inputs, steps)
     T, n = model.config.T if T is None else T, 1 if "one latent step" in breaks else model.config.n if n is None else n
-    weights, cells, layers = [], slice(model.config.prefix, None), [part for part in model.net.modules() if isinstance(part, Attention)]
+    weights, cells, layers = [], slice(model.config.prefix, None), [part for part in model.net.modules() if type(part) in HEARING]
     with torch.enable_grad(), ExitStack() as hooks:
-        for attention in layers:
-            hooks.enter_context(attention.register_forward_pre_hook(lambda part, given: weights.append(_weights(part, *given)[cells, cells])))
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_pre_hook(lambda part, given: weights.append(HEARING[type(part)](part, *given)[cells, cells])))
         x, (y, z) = model.read(inputs), model.start(*inputs.shape)
         recorder = _Recorder(model.net, x, State(y, z), n, breaks)
         for _ in range(steps):
@@ -162,4 +174,4 @@ def trace(
     seen = {name: value.cpu() for name, value in _read_out(model, recorder.states).items()}
     maze = inputs.cpu().numpy().reshape((math.isqrt(inputs.shape[1]),) * 2)
     return Trace(maze, model.config.vocabulary, steps, T, n, **seen, gradient=torch.tensor(recorder.gradient),
-                 attention=torch.stack(weights).unflatten(0, (-1, len(layers))).cpu() if layers else None)
+                 heard=torch.stack(weights).unflatten(0, (-1, len(layers))).cpu() if layers else None)
