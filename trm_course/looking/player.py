@@ -199,6 +199,19 @@ def _write(player: Player, path: Path, seconds: float) -> Path:
         player.film().save(path, seconds)
     return path
 
+# %% ../../nbs/player.ipynb #de40d21e
+def _expect_comparable(traces: tuple[Trace, ...]):
+    "Raises ValueError unless these are traces of one puzzle, by models for that kind of puzzle."
+    for found in traces:
+        if not hasattr(found, "writes_y"):
+            raise ValueError(f"trace: found {type(found).__name__}, expected a Trace; make one with looking.trace.trace(model, maze)")
+        if not np.array_equal(found.maze, traces[0].maze):
+            raise ValueError(f"other: found a trace of another puzzle ({len(found.maze)} cells on a side), "
+                             f"expected the same as in the first ({len(traces[0].maze)}); trace both on one puzzle")
+        if found.vocabulary != traces[0].vocabulary:
+            raise ValueError(f"other: found a trace of a model that knows {found.vocabulary} tokens, "
+                             f"expected {traces[0].vocabulary} as in the first; compare models for the same kind of puzzle")
+
 # %% ../../nbs/player.ipynb #e27c54f1
 def play(
     trace: Trace,
@@ -210,12 +223,7 @@ def play(
 ) -> Player:
     "Makes a player of one trace, or of two side by side. Raises ValueError for what does not fit together, and for a threshold beyond 0 to 1."
     traces = (trace,) if other is None else (trace, other)
-    for found in traces:
-        if not hasattr(found, "writes_y"):
-            raise ValueError(f"trace: found {type(found).__name__}, expected a Trace; make one with looking.trace.trace(model, maze)")
-        if not np.array_equal(found.maze, trace.maze):
-            raise ValueError(f"other: found a trace of another puzzle ({len(found.maze)} cells on a side), "
-                             f"expected the same as in the first ({len(trace.maze)}); trace both on one puzzle")
+    _expect_comparable(traces)
     if len(names) < len(traces):
         raise ValueError(f"names: found {len(names)} for {len(traces)} traces, expected one each")
     board_of(trace.vocabulary, len(trace.maze))  # raises ValueError where there is none
