@@ -12,10 +12,12 @@ __all__ = ['SMALL', 'STUDENT', 'seeded', 'Contender', 'contend', 'ablate', 'Esti
 time as the others get, `ablate` does so for a grid of variants and seeds and can be stopped at any time. `estimate` makes a mean and an interval of a few
 seeds, `paired` of their differences, and `table` shows them."""
 
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import NamedTuple
 
 import torch
@@ -122,7 +124,7 @@ def ablate(
     return [row for row in rows if any(run.items() <= row.items() for run in wanted)]
 
 # %% ../../nbs/20_ablations.ipynb #2000001e
-STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # by the number of seeds, for 95 %
+STUDENT = {1: math.inf, 2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # by the number of seeds, for 95 %
 
 
 class Estimate(NamedTuple):
@@ -144,12 +146,12 @@ class Estimate(NamedTuple):
 def estimate(
     values: Iterable[float],  # one for each seed
 ) -> Estimate:
-    "A mean with Student's interval; for more than ten seeds it is a little too wide. Raises ValueError for fewer than two."
-    values = torch.tensor(list(values), dtype=torch.float64)
-    if len(values) < 2:
-        raise ValueError(f"seeds: found {len(values)}, expected at least 2; one run says nothing about the next")
-    error = values.std().item() / len(values) ** 0.5
-    return Estimate(values.mean().item(), STUDENT[min(len(values), 10)] * error, len(values))
+    "A mean with Student's interval, endless for one seed and a little too wide for more than ten. Raises ValueError where there is no seed at all."
+    values = list(values)
+    if not values:
+        raise ValueError("seeds: found none that both variants were trained with, expected at least 1")
+    error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    return Estimate(fmean(values), STUDENT[min(len(values), 10)] * error, len(values))
 
 # %% ../../nbs/20_ablations.ipynb #20000023
 def paired(
@@ -158,7 +160,7 @@ def paired(
     at: str = "at_updates",  # or "at_time"
     against: str = "trm",
 ) -> Estimate:
-    "How much more of the mazes a variant solves than another, seed by seed. Raises ValueError where they share fewer than two seeds."
+    "How much more of the mazes a variant solves than another, seed by seed. Raises ValueError where they share no seed."
     exact = {(row["variant"], row["seed"]): row[at]["exact"] for row in rows}
     seeds = [seed for variant, seed in exact if variant == name and (against, seed) in exact]
     return estimate(exact[name, seed] - exact[against, seed] for seed in seeds)
@@ -177,6 +179,6 @@ def table(
     for name in sorted(runs, key=lambda name: -mean[name].mean):
         seeds = ", ".join(f"{100 * row[at]['exact']:.1f}" for row in sorted(runs[name], key=lambda row: row["seed"]))
         made, spent = (sum(row[at][field] for row in runs[name]) / len(runs[name]) for field in ("made", "processor"))
-        more = "" if name == "trm" else f"{paired(rows, name, at)}"
+        more = f"{paired(rows, name, at)}" if name != "trm" and "trm" in runs else ""
         lines.append(f"| `{name}` | {mean[name]} | {seeds} | {more} | {made:.0f} | {spent:.1f} |")
     return "\n".join(lines)
