@@ -142,6 +142,22 @@ def test_a_wrong_name_is_noticed_before_anything_is_trained(tmp_path):
     assert not (tmp_path / "rows.jsonl").exists()
 
 
+@pytest.mark.parametrize("recipe, maze_count, sentence", [
+    (TOY, 0, "count: found 0, expected 1 to 1000 test mazes"), (TOY, 1001, "count: found 1001, expected 1 to 1000 test mazes"),
+    (replace(TOY, updates=None), 5, "updates: found None, expected a number beside the minutes, since every run gets both")])
+def test_bad_terms_are_noticed_before_anything_is_trained(recipe, maze_count, sentence, tmp_path):
+    with pytest.raises(ValueError) as refusal:
+        ablate.ablate(recipe, ["trm"], [0], tmp_path / "rows.jsonl", maze_count)
+    assert str(refusal.value) == sentence and not (tmp_path / "rows.jsonl").exists()
+
+
+def test_the_command_refuses_a_wrong_name_in_one_sentence(tmp_path):
+    program = "import sys; from trm_course.cli import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", program, "ablate", "trm", "three-nets"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (2, "", [])
+    assert done.stderr.startswith("trm: variant: found 'three-nets', expected one of: trm, ") and done.stderr.count("\n") == 1
+
+
 # Reading the rows
 
 def made_up(name, seed, exact):

@@ -54,15 +54,16 @@ def seeded(
 
 # %% ../../nbs/20_ablations.ipynb #20000012
 class Contender:
-    "A variant in training: its network, its optimizer, its average and its conveyor of mazes."
+    """A variant in training: its network, its optimizer, its average, its conveyor of mazes, and how many `updates` and seconds on the `processor` it has
+    had. Raises ValueError for a name that does not exist."""
 
     def __init__(self, recipe: Recipe, name: str):  # with one task; of `VARIANTS`
         self.network, self.recipe = seeded(recipe, name)
-        task, self.updates, self.processor = recipe.tasks[0], 0, 0.0  # seconds of processor time, learning only
-        self.held_out = task.split()
+        self.updates, self.processor, self.held_out = 0, 0.0, recipe.tasks[0].split()
         self.optimizer = AdamATan2(self.network.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
         self.ema = EMA(self.network.parameters(), self.recipe.ema)
-        self.carry = Carry(task.stream(recipe.seed, self.held_out), recipe.batch, self.recipe.N_sup, recipe.exploration, seed=recipe.seed)
+        stream = recipe.tasks[0].stream(recipe.seed, self.held_out)
+        self.carry = Carry(stream, recipe.batch, self.recipe.N_sup, recipe.exploration, seed=recipe.seed)
 
     def update(self):
         "One step of the optimizer, at a learning rate that is constant after the warm-up."
@@ -102,6 +103,17 @@ def contend(
     return dict(parameters=sum(weights.numel() for weights in contender.network.parameters())) | reached
 
 # %% ../../nbs/20_ablations.ipynb #20000019
+def _expect_trainable(recipe: Recipe, names: Iterable[str], count: int):
+    "Raises ValueError for what no grid can be made of."
+    for name in names:
+        vary(recipe, name)
+    if recipe.updates is None:
+        raise ValueError("updates: found None, expected a number beside the minutes, since every run gets both")
+    most = len(recipe.tasks[0].split().test.inputs)
+    if not 1 <= count <= most:
+        raise ValueError(f"count: found {count}, expected 1 to {most} test mazes")
+
+# %% ../../nbs/20_ablations.ipynb #2000001a
 def ablate(
     recipe: Recipe,
     names: Iterable[str],  # of `VARIANTS`
@@ -110,10 +122,10 @@ def ablate(
     count: int = 500,  # test mazes
 ) -> list[dict]:  # one row a run
     """Trains every variant with every seed, and adds a row to the file as soon as a run is done. Runs that have a row already are not made again, so a grid
-    that was stopped goes on where it was. Raises ValueError for a name that does not exist, before anything is trained."""
+    that was stopped goes on where it was. Raises ValueError for a name that does not exist, for a recipe without updates and for too many test mazes, before anything
+    is trained."""
     names, rows = tuple(names), read_rows(file) if file.exists() else []
-    for name in names:
-        vary(recipe, name)
+    _expect_trainable(recipe, names, count)
     wanted = [dict(task=recipe.tasks[0].name, updates=recipe.updates, minutes=recipe.minutes, variant=name, seed=seed) for seed in seeds for name in names]
     for run in wanted:
         if not any(run.items() <= row.items() for row in rows):
@@ -123,7 +135,7 @@ def ablate(
             add_rows(file, rows[-1:])
     return [row for row in rows if any(run.items() <= row.items() for run in wanted)]
 
-# %% ../../nbs/20_ablations.ipynb #2000001e
+# %% ../../nbs/20_ablations.ipynb #2000001f
 STUDENT = {1: math.inf, 2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # by the number of seeds, for 95 %
 
 
@@ -142,7 +154,7 @@ class Estimate(NamedTuple):
     def __str__(self) -> str:
         return f"{100 * self.mean:.1f} ± {100 * self.half:.1f}"
 
-# %% ../../nbs/20_ablations.ipynb #2000001f
+# %% ../../nbs/20_ablations.ipynb #20000020
 def estimate(
     values: Iterable[float],  # one for each seed
 ) -> Estimate:
@@ -153,7 +165,7 @@ def estimate(
     error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf
     return Estimate(fmean(values), STUDENT[min(len(values), 10)] * error, len(values))
 
-# %% ../../nbs/20_ablations.ipynb #20000023
+# %% ../../nbs/20_ablations.ipynb #20000024
 def paired(
     rows: list[dict],  # from `ablate`
     name: str,
@@ -165,7 +177,7 @@ def paired(
     seeds = [seed for variant, seed in exact if variant == name and (against, seed) in exact]
     return estimate(exact[name, seed] - exact[against, seed] for seed in seeds)
 
-# %% ../../nbs/20_ablations.ipynb #20000024
+# %% ../../nbs/20_ablations.ipynb #20000025
 def table(
     rows: list[dict],  # from `ablate`
     at: str = "at_updates",  # or "at_time"
