@@ -10,7 +10,7 @@ from results import read_rows
 from safetensors.torch import save
 from test_wheel import MAZE, SOLUTION
 
-from trm_course.learning.score import score
+from trm_course.learning.score import score, score_halting
 from trm_course.puzzles.dataset import Batch, MazeTask
 from trm_course.puzzles.sudoku import SudokuTask
 from trm_course.recursion.trm import TRM
@@ -60,6 +60,16 @@ def test_the_shipped_sudoku_scores_can_be_measured_again():
     test = Batch(*(column[:100] for column in SudokuTask(9, 50).split().test))
     low, high = score(TRM.from_pretrained(ROOT / "data" / "weights" / "sudoku"), test, (16,))[16].interval()
     assert low <= row["exact"] <= high
+
+
+def test_maze_hard_is_small_and_solves_held_out_mazes():
+    """20 unseen mazes of 30x30, each until the network is sure or 48 steps are made."""
+    folder = ROOT / "data" / "weights" / "maze-hard"
+    network = TRM.from_pretrained(folder)
+    assert sum(weight.numel() for weight in network.parameters()) <= 200_000
+    assert (folder / "model.safetensors").stat().st_size <= 1_000_000
+    share, steps = score_halting(network, MazeTask("scattered", 30, 110).held_out(20), max_steps=48, threshold=0.9)
+    assert share.value >= 0.9 and steps <= 48
 
 
 def test_first_maze_is_solved_within_five_seconds_of_a_cold_start(tmp_path):
