@@ -31,10 +31,10 @@ def puzzles(row):
     """What kind of puzzles a row is about."""
     if "data" in row:
         return row["data"]
-    kind = f"{row['kind']} {row['size']}x{row['size']}"
+    kind, holes = f"{row['kind']} {row['size']}x{row['size']}", row.get("holes")
     if row["kind"] != "sudoku":
-        return kind
-    return f"{kind}, {row['holes'] or 'as many'} holes{'' if row['holes'] else ' as can be'}"
+        return kind + (f", paths of {row['least']} steps and more" if "least" in row else "")
+    return f"{kind}, {holes or 'as many'} holes{'' if holes else ' as can be'}"
 
 
 def table(rows):
