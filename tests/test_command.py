@@ -125,7 +125,7 @@ def test_refuses_a_bad_puzzle(text, words, tmp_path):
 
 
 LINES = {
-    "no command": ("", "Expected one of {train, eval, solve"),
+    "no command": ("", "Expected one of {train, eval, ablate, solve"),
     "unknown command": ("sove maze.txt", "Unrecognized options: sove"),
     "no file": ("solve", "Missing from trm solve: FILE"),
     "no number": ("train maze-9 --minutes soon", "--minutes"),
