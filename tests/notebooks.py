@@ -34,7 +34,7 @@ FLAGS = set(SETTINGS["DEFAULT"]["tst_flags"].split())
 
 # Seconds a notebook may take in the tests.
 USUAL_LIMIT = 90
-LIMITS = {"14_ema": 150, "16_training": 240}
+LIMITS = {"14_ema": 150, "16_training": 240, "21_mistakes": 150}
 
 # A room may import from rooms with a smaller number; anything that is not listed comes last.
 ROOMS = {"puzzles": 0, "nets": 1, "recursion": 2, "learning": 3, "checking": 4, "looking": 4, "cli": 5}
