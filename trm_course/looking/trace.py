@@ -12,6 +12,7 @@ __all__ = ['BREAKS', 'Trace', 'trace']
 steps * T * (n + 1) calls, and what can be read from them. `BREAKS` names faults that can be built in on purpose. Read in this
 order: `Trace`, `_Recorder`, `trace`."""
 
+import copy
 import math
 from collections.abc import Collection
 from contextlib import ExitStack
@@ -46,7 +47,7 @@ class _Recorded:
     entropy: torch.Tensor  # (K, L) nats, of the answer's softmax
     change: torch.Tensor  # (K, L) length of the change of the state that the call has rewritten
     gradient: torch.Tensor  # (K,) bool, whether the call was recorded for the gradient
-    heard: torch.Tensor | None  # (K, layers, L, L) float16, how much each cell hears of each other; the rest to 1 is the prefix; None for convolutions
+    heard: "_Heard | None"  # heard[call] is (layers, L, L) float16, how much each cell hears of each other; the rest to 1 is the prefix; None for convolutions
 
 # %% ../../nbs/17_watching.ipynb #0a61d0e8
 class Trace(_Recorded):
@@ -123,6 +124,17 @@ def _slopes(mixer, x):  # (1, L, D) -> (L, L) float16
 
 HEARING = {Attention: _weights, MLPMixer: _slopes}  # a convolution hears its eight neighbours, in all cells alike: nothing to show
 
+
+class _Heard:
+    "Who hears whom, worked out for a call when it is asked for."
+
+    def __init__(self, given, layers, cells):
+        self.given, self.layers, self.cells = given, layers, cells  # given: each layer and what it was given, call after call
+
+    def __getitem__(self, call):  # from 0 -> (layers, L, L) float16
+        given = self.given[call * self.layers : (call + 1) * self.layers]
+        return torch.stack([HEARING[type(part)](part, *inputs)[self.cells, self.cells] for part, inputs in given]).cpu()
+
 # %% ../../nbs/17_watching.ipynb #3dbf5a63
 def _one_maze(model, maze, breaks):
     "The maze as the row of tokens (1, L) that the model reads. Raises ValueError for what cannot be traced."
@@ -163,10 +175,10 @@ def trace(
     inputs = _one_maze(model, maze, breaks)
     _expect_readable(model, inputs, steps)
     T, n = model.config.T if T is None else T, 1 if "one latent step" in breaks else model.config.n if n is None else n
-    weights, cells, layers = [], slice(model.config.prefix, None), [part for part in model.net.modules() if type(part) in HEARING]
+    given, layers = [], {part: copy.deepcopy(part) for part in model.net.modules() if type(part) in HEARING}
     with torch.enable_grad(), ExitStack() as hooks:
         for layer in layers:
-            hooks.enter_context(layer.register_forward_pre_hook(lambda part, given: weights.append(HEARING[type(part)](part, *given)[cells, cells])))
+            hooks.enter_context(layer.register_forward_pre_hook(lambda part, inputs: given.append((layers[part], [x if x is None else x.detach() for x in inputs]))))
         x, (y, z) = model.read(inputs), model.start(*inputs.shape)
         recorder = _Recorder(model.net, x, State(y, z), n, breaks)
         for _ in range(steps):
@@ -174,4 +186,4 @@ def trace(
     seen = {name: value.cpu() for name, value in _read_out(model, recorder.states).items()}
     maze = inputs.cpu().numpy().reshape((math.isqrt(inputs.shape[1]),) * 2)
     return Trace(maze, model.config.vocabulary, steps, T, n, **seen, gradient=torch.tensor(recorder.gradient),
-                 heard=torch.stack(weights).unflatten(0, (-1, len(layers))).cpu() if layers else None)
+                 heard=_Heard(given, len(layers), slice(model.config.prefix, None)) if layers else None)
