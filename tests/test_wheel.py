@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from notebooks import ROOT
+from results import read_rows
 
 SOLVE = """
 import trm_course
@@ -64,6 +65,11 @@ def run(*command, **options):
 
 def test_shipped_weights_solve_mazes(programs, tmp_path):
     assert int(run(programs / "python", "-c", SOLVE, cwd=tmp_path)) >= 19
+
+
+def test_rows_of_results_travel_along(programs, tmp_path):
+    count = "from trm_course.checking.ledger import read_rows, results; print(len(read_rows(results('maze-small'))))"
+    assert int(run(programs / "python", "-c", count, cwd=tmp_path)) == len(read_rows("maze-small.jsonl"))
 
 
 def test_the_lines_in_the_readme_work(programs, tmp_path):
