@@ -20,6 +20,7 @@ from notebooks import (
     unfolded,
     without_alt_text,
     without_docstring,
+    without_output,
 )
 
 NOTEBOOK = "nbs/00_example.ipynb"
@@ -97,6 +98,7 @@ BROKEN = {
     "cell metadata": (not_clean, add(new_code_cell("1", metadata={"trusted": True, "tags": ["x"]})), "is not clean"),
     "stored error": (stored_errors, add(new_code_cell("1 / 0", outputs=[new_output("error", ename="ZeroDivisionError")])), "ZeroDivisionError"),
     "public method of a private class": (without_docstring, write(MODULE, "class _Base:\n    def step(self): pass"), "_Base.step has no"),
+    "value without output": (without_output, add(new_code_cell("1 + 1")), "stores no output"),
     "function without docstring": (without_docstring, write(MODULE, "def double(x): return 2 * x"), "double has no"),
     "class without docstring": (without_docstring, write(MODULE, "class Net: pass"), "Net has no"),
     "method without docstring": (without_docstring, write(MODULE, 'class Net:\n    "A net."\n    def step(self): pass'), "Net.step has no"),

@@ -1,9 +1,9 @@
-"""Every notebook runs from top to bottom in a fresh process, in time, and stores the outputs it gives."""
+"""Every notebook runs from top to bottom: the longest alone, within a limit, the others by `nbdev_test`."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from notebooks import LIMITS, ROOT, USUAL_LIMIT, nbdev, notebooks, run
+from notebooks import LIMITS, ROOT, nbdev, run
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -17,16 +17,16 @@ def one_thread_each():
 @pytest.fixture(scope="module")
 def runs(request, one_thread_each):
     """What is wrong with each of the notebooks that were asked for; they run in the background, two at a time."""
-    chosen = [item.callspec.params["path"] for item in request.session.items if getattr(item, "originalname", "") == "test_runs"]
+    chosen = [item.callspec.params["name"] for item in request.session.items if getattr(item, "originalname", "") == "test_runs"]
     with ThreadPoolExecutor(2) as pool:
-        yield {path: pool.submit(run, path, LIMITS.get(path.stem, USUAL_LIMIT)) for path in chosen}
+        yield {name: pool.submit(run, ROOT / "nbs" / f"{name}.ipynb", LIMITS[name]) for name in chosen}
 
 
-@pytest.mark.parametrize("path", notebooks(ROOT), ids=lambda path: path.stem)
-def test_runs(path, runs):
-    assert not runs[path].result()
+@pytest.mark.parametrize("name", LIMITS)
+def test_runs(name, runs):
+    assert not runs[name].result()
 
 
 def test_nbdev_test():
-    """`nbdev_test`, which runs several notebooks in one process, is content as well; the five longest have been run above."""
-    nbdev("nbdev_test", ROOT, "--skip_file_re", "^([_.]|14_|16_|20_|21_|23_)")
+    """It runs several notebooks in one process."""
+    nbdev("nbdev_test", ROOT, "--skip_file_re", f"^(_|{'|'.join(LIMITS)})")
