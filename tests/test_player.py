@@ -223,7 +223,7 @@ def test_a_click_shows_whom_a_cell_hears(mixer, site, visit):
         page.locator("#z").select_option(f"heard in layer {layer}")
         for call in (0, len(thoughts) - 1):
             page.locator("#call").fill(str(call))
-            row = thoughts.heard[call][layer - 1, 2 * 9 + 4].float()
+            row = thoughts.heard(call)[layer - 1, 2 * 9 + 4].float()
             shades = page.evaluate("([layer, call]) => { const { shades, layers } = traces[0].heard;"
                                    " const from = (call * layers + layer - 1) * cells + cell; return [...shades.subarray(from * cells, (from + 1) * cells)]; }", [layer, call])
             assert (torch.tensor(shades) / 15 - row / row.max()).abs().max() <= 0.51 / 15

@@ -74,9 +74,9 @@ def _heard(trace: Trace, most: int = 1_000_000) -> dict | None:
     "Whom each cell hears, in so many shades at most; None for convolutions."
     if trace.heard is None:
         return None
-    layers, cells, _ = trace.heard[0].shape
+    layers, cells, _ = trace.heard(0).shape
     calls = np.unique(np.linspace(len(trace) - 1, 0, max(1, most // (layers * cells**2))).round().astype(int))
-    weights = torch.stack([trace.heard[call] for call in calls]).float()  # (M, layers, L, L)
+    weights = torch.stack([trace.heard(call) for call in calls]).float()  # (M, layers, L, L)
     strongest = weights.amax(-1, keepdim=True)
     arrays = (15 * weights / strongest).round(), (255 * strongest).round()
     return dict(calls=calls.tolist(), layers=layers, blob=_packed([array.flatten(1).to(torch.uint8).numpy() for array in arrays]))

@@ -14,9 +14,10 @@ order: `Trace`, `_Recorder`, `trace`."""
 
 import copy
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ class _Recorded:
     entropy: torch.Tensor  # (K, L) nats, of the answer's softmax
     change: torch.Tensor  # (K, L) length of the change of the state that the call has rewritten
     gradient: torch.Tensor  # (K,) bool, whether the call was recorded for the gradient
-    heard: "_Heard | None"  # heard[call] is (layers, L, L) float16, how much each cell hears of each other; the rest to 1 is the prefix; None for convolutions
+    heard: Callable[[int], torch.Tensor] | None  # heard(call) is (layers, L, L) float16, how much each cell hears of each other; the rest to 1 is the prefix; None for convolutions
 
 # %% ../../nbs/17_watching.ipynb #0a61d0e8
 class Trace(_Recorded):
@@ -125,15 +126,10 @@ def _slopes(mixer, x):  # (1, L, D) -> (L, L) float16
 HEARING = {Attention: _weights, MLPMixer: _slopes}  # a convolution hears its eight neighbours, in all cells alike: nothing to show
 
 
-class _Heard:
-    "Who hears whom, worked out for a call when it is asked for."
-
-    def __init__(self, given, layers, cells):
-        self.given, self.layers, self.cells = given, layers, cells  # given: each layer and what it was given, call after call
-
-    def __getitem__(self, call):  # from 0 -> (layers, L, L) float16
-        given = self.given[call * self.layers : (call + 1) * self.layers]
-        return torch.stack([HEARING[type(part)](part, *inputs)[self.cells, self.cells] for part, inputs in given]).cpu()
+def _heard(given, layers, cells, call):  # given: each layer and what it was given, call after call -> (layers, L, L) float16
+    "Who hears whom in a call, counted from 0."
+    given = given[call * layers : (call + 1) * layers]
+    return torch.stack([HEARING[type(part)](part, *inputs)[cells, cells] for part, inputs in given]).cpu()
 
 # %% ../../nbs/17_watching.ipynb #3dbf5a63
 def _one_maze(model, maze, breaks):
@@ -186,4 +182,4 @@ def trace(
     seen = {name: value.cpu() for name, value in _read_out(model, recorder.states).items()}
     maze = inputs.cpu().numpy().reshape((math.isqrt(inputs.shape[1]),) * 2)
     return Trace(maze, model.config.vocabulary, steps, T, n, **seen, gradient=torch.tensor(recorder.gradient),
-                 heard=_Heard(given, len(layers), slice(model.config.prefix, None)) if layers else None)
+                 heard=partial(_heard, given, len(layers), slice(model.config.prefix, None)) if layers else None)
