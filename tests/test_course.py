@@ -132,7 +132,7 @@ def test_browser_runs_a_notebook(notebook, tmp_path):
     OUTPUT.mkdir(exist_ok=True)
     with course(tmp_path) as (address, _), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=BROWSER_OPTIONS)
-        page = browser.new_page(viewport={"width": 1280, "height": 1600})
+        page = browser.new_page(viewport={"width": 1280, "height": 1600}, reduced_motion="reduce")  # no player starts by itself
         complaints, asked = [], []
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
