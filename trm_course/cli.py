@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXAMS', 'export', 'data', 'Changes', 'train', 'load', 'Puzzles', 'evaluate', 'ablate', 'read_text', 'is_shortest',
-           'solve', 'export_page', 'export_onnx', 'data_maze_hard', 'data_sudoku_extreme', 'data_arc1', 'data_arc2',
-           'main']
+           'solve', 'export_page', 'export_onnx', 'bench', 'data_maze_hard', 'data_sudoku_extreme', 'data_arc1',
+           'data_arc2', 'main']
 
 # %% ../nbs/command.ipynb #57b748f2
 """The `trm` command: fill a folder with puzzles, train a Tiny Recursive Model, test it, let it solve your maze, and take it elsewhere.
@@ -366,6 +366,34 @@ def export_onnx(weights: str = "maze-small", out: Path = Path("trm.onnx"), size:
     from trm_course.looking import export as writer
 
     print(f"Written:  {writer.export_onnx(load(weights), out, size)}")
+
+# %% ../nbs/command.ipynb #f3e4a2f7
+@_command(app)
+def bench(size: tuple[str, ...] = ("maze-9", "sudoku-6", "sudoku-mlp", "sudoku-attention", "maze-hard", "predict-maze", "predict-sudoku"),
+          precision: tuple[str, ...] = ("float32",), compiled: bool = False, rounds: int = 3, peers: Path | None = None, out: Path | None = None):
+    """Time a step of learning, and predict, beside a plain network, other packages, and the machine's own speed; on one thread.
+
+    Example: trm bench --size maze-9 sudoku-6 --rounds 5
+
+    Args:
+        size: Laptop networks (maze-9, sudoku-6), the paper's (sudoku-mlp, sudoku-attention, maze-hard), and shipped weights that halt (predict-maze, predict-sudoku).
+        precision: float32, bfloat16, or both.
+        compiled: Also measure with torch.compile, which takes a minute more for each network.
+        rounds: Everybody is measured so many times, in turns.
+        peers: Folder with a folder for each other implementation, such as data/peers in the project.
+        out: Add the results to this file, one line of JSON each.
+    """
+    from trm_course.checking.bench import bench, describe
+    from trm_course.checking.ledger import add_rows, made
+
+    began = time.perf_counter()
+    for name, rows in bench(size, precision, compiled, rounds, peers):
+        print(f"{name}\n{describe(rows)}", flush=True)
+        if out:
+            how = made(shlex.join(["trm", *sys.argv[1:]]), time.perf_counter() - began)
+            add_rows(out, [dict(size=name) | row | how for row in rows])
+        began = time.perf_counter()
+
 
 # %% ../nbs/command.ipynb #3207da6c
 data = SubcommandApp()
