@@ -388,6 +388,7 @@ def contest(
 ) -> list[dict]:  # one row for each contestant
     "Ours, the plain network and the peers in turns, on one thread. A peer that has no such network is left out."
     torch.set_num_threads(1)
+    torch.compiler.reset()  # it makes only so many programs of one function, and a size before this one may have used them up
     with _contestants(size, precision, (False, True)[: 1 + compiled], peers) as able:
         speeds, *laps = zip(*([matrix_speed(precision), *(one.lap() for one in able)] for _ in range(rounds + 1)))
         speed, how = median(speeds), dict(precision=precision, rounds=rounds, seed=0, gflop=round(size.work / 1e9, 2))
