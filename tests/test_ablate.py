@@ -15,7 +15,7 @@ from trm_course.checking.ledger import read_rows
 from trm_course.checking.variants import VARIANTS
 
 TOY = replace(ablate.SMALL, model=replace(ablate.SMALL.model, width=8, multiple=8, n=1, T=2), batch=4, updates=3, minutes=0.01)
-SAME_NETWORK = [name for name in VARIANTS if name not in ("two-nets", "four-layers", "attention", "mlp")]
+SAME_NETWORK = [name for name in VARIANTS if name not in ("two-nets", "four-layers", "attention", "mlp", "many-z")]
 
 
 @pytest.fixture

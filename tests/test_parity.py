@@ -17,6 +17,7 @@ from trm_course.learning.optim import AdamATan2, SignSGD
 from trm_course.nets import layers, tiny
 from trm_course.nets.tiny import TRMConfig
 from trm_course.puzzles.dataset import Batch
+from trm_course.recursion.hrm import HRM
 from trm_course.recursion.supervise import Carry
 from trm_course.recursion.trm import TRM
 
@@ -126,22 +127,71 @@ CONFIGS = {
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt", ""])
 @pytest.mark.parametrize("prefix", PREFIXES)
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_there_and_back(config, prefix, suffix, tmp_path):
-    """Into a folder as an official run leaves it, whose yaml does not say what came from the data."""
-    model = TRM(config)
+@pytest.mark.parametrize("kind, config", [(TRM, config) for config in CONFIGS.values()] + [(HRM, config) for config in CONFIGS.values() if config.prefix < 2],
+                         ids=[*CONFIGS, *(f"HRM, {name}" for name in CONFIGS if CONFIGS[name].prefix < 2)])
+def test_there_and_back(kind, config, prefix, suffix, tmp_path):
+    """Into a folder as an official run leaves it, whose yaml does not say what came from the data; an HRM's has no prefix either."""
+    model = kind(config)
     weights = to_official(model, prefix)
     arch = official_config(config)
     known = {"seq_len": arch.pop("seq_len")}
     del arch["vocab_size"], arch["num_puzzle_identifiers"]
-    (tmp_path / "all_config.yaml").write_text(yaml.dump({"arch": {"name": "trm@TRM", **arch}, "lr": 1e-4}))
-    (save_file if suffix == ".safetensors" else torch.save)(weights, tmp_path / f"step_100{suffix}")
+    arch["name"] = "trm@TinyRecursiveReasoningModel_ACTV1"
+    if kind is HRM:
+        del arch["puzzle_emb_len"]
+        arch["name"] = "hrm.hrm_act_v1@HierarchicalReasoningModel_ACTV1"
+    (tmp_path / "all_config.yaml").write_text(yaml.dump({"arch": arch, "lr": 1e-4}))
+    name = "checkpoint" if kind is HRM and not suffix else f"step_100{suffix}"
+    (save_file if suffix == ".safetensors" else torch.save)(weights, tmp_path / name)
     tells = config.mixer == "mlp" or config.positions == "learned"
     loaded = load_official(tmp_path, None if tells else known)
-    assert loaded.config == config and not loaded.training
+    assert type(loaded) is kind and loaded.config == config and not loaded.training
     assert all(torch.equal(*pair) for pair in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True))
     again = to_official(loaded, prefix)
     assert again.keys() == weights.keys() and all(torch.equal(again[name], weights[name]) for name in weights)
+
+
+def test_an_hrm_says_what_the_official_code_said(tmp_path):
+    """Where both nets have the same weights, an HRM calls them in the order of a TRM; halting is worth q."""
+    weights, figures = load_file(WEIGHTS), load_file(FIGURES)
+    weights |= {name.replace("L_level", "H_level"): value.clone() for name, value in weights.items() if "L_level" in name}
+    save_file(weights, tmp_path / "model.safetensors")
+    arch = yaml.safe_load((COMMITTED / "all_config.yaml").read_text())["arch"]
+    model = load_official(tmp_path, arch | dict(H_layers=2))
+    assert type(model) is HRM
+    x, state = model.read(figures["eval.inputs"].long()), model.start(*figures["eval.inputs"].shape)
+    for step in range(4):
+        state, logits, values = model.weigh(x, state)
+        for name, said in dict(y=state.y, z=state.z, logits=logits, q=values[:, 0]).items():
+            told = figures[f"eval.step{step}.{name}"]
+            torch.testing.assert_close(said[: len(told)], told, rtol=0, atol=1e-5)
+
+
+def test_the_two_nets_of_an_hrm_keep_their_places(tmp_path):
+    """Another high net changes y only at the end of the first recursion; another low net changes z at once."""
+    torch.manual_seed(0)
+    model, inputs = HRM(CONFIGS["learned"]), torch.arange(18).view(2, 9) % 6
+    firsts = {}
+    for level in ("H_level", "L_level"):
+        weights = to_official(model)
+        weights[f"inner.{level}.layers.0.mlp.down_proj.weight"] += 0.1
+        save_file(weights, tmp_path / "model.safetensors")
+        firsts[level] = compare(model, load_official(tmp_path, official_config(model.config)), inputs).name
+    assert firsts == {"H_level": "step0.recursion0.y.high.blocks.0.mlp.down", "L_level": "step0.recursion0.z0.net.blocks.0.mlp.down"}
+
+
+@pytest.mark.parametrize("changed, sentence", [
+    (dict(name="recursive_reasoning.trm@TinyRecursiveReasoningModel_ACTV1"), "found name recursive.*, but weights of two nets"),
+    (dict(H_layers=4), "found H_layers 4 and L_layers 2, expected the same")])
+def test_a_yaml_of_another_network_than_this_hrm(changed, sentence, tmp_path):
+    model = HRM(CONFIGS["learned"])
+    save_file(to_official(model), tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=sentence):
+        load_official(tmp_path, official_config(model.config) | changed)
+    with pytest.raises(ValueError, match="found name hrm@Hierarchical, but weights of one net"):
+        load_official(COMMITTED, {"name": "hrm@Hierarchical"})
+    with pytest.raises(ValueError, match="found prefix=4, which the official HRM has not"):
+        to_official(HRM(CONFIGS["attention"]))
 
 
 @pytest.mark.parametrize("changed", [dict(mixer="conv"), dict(positions="rope_2d"), dict(multiple=32), dict(key_value_heads=1)],
@@ -215,8 +265,8 @@ DAMAGED = {
     "two weights": (lambda folder: (folder / "step_12").write_bytes(WEIGHTS.read_bytes()), "found model.safetensors, step_12 in .*say which"),
     "a foreign network": (lambda folder: save_file({"head.weight": torch.ones(2)}, folder / "model.safetensors"), "begins with head.weight.*no official TRM"),
     "a weight missing": (with_weights(lambda weights: weights.pop("inner.lm_head.weight")), r"has no lm_head.weight \(1 such\)"),
-    "HRM": (with_weights(lambda weights: weights.update({"inner.H_level.layers.0.mlp.down_proj.weight": torch.ones(2)})),
-            r"also has H_level.layers.0.mlp.down_proj.weight \(1 such\)"),
+    "half an HRM": (with_weights(lambda weights: weights.update({"inner.H_level.layers.0.mlp.down_proj.weight": torch.ones(2)})),
+            "found H_layers 0 and L_layers 2, expected the same"),
     "another shape": (with_weights(lambda weights: weights.update({"inner.q_head.weight": torch.ones(1, 32)})),
                       r"q_head.weight in .* is of shape \(1, 32\), expected \(2, 32\)"),
     "another expansion": (with_yaml("expansion: 4.0", "expansion: 16.0"), r"is of shape \(512, 32\), expected \(1024, 32\)"),

@@ -11,7 +11,8 @@ __all__ = ['PREFIXES', 'CONFIG', 'official_name', 'our_config', 'official_config
 
 Read in this order: `official_name` and `official_config` say what the official code calls our weights and our choices, `load_official`
 reads its checkpoints and `to_official` writes them, `record` keeps what every layer of a network says, and `compare` finds the first
-that says something else. Source: the official repository's models/recursive_reasoning/trm.py and pretrain.py."""
+that says something else. Checkpoints of HRM are read and written as well. Source: the official repository's models/recursive_reasoning/trm.py, hrm.py and
+pretrain.py, and models/hrm/hrm_act_v1.py of sapientinc/HRM."""
 
 import re
 from contextlib import ExitStack
@@ -24,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..nets.tiny import TRMConfig
+from ..recursion.hrm import HRM
 from ..recursion.trm import TRM
 
 # %% ../../nbs/27_parity.ipynb #27000011
@@ -31,13 +33,14 @@ PREFIXES = ("_orig_mod.model.inner.", "model.inner.", "inner.")  # compiled, ins
 _NAMES = {
     "y_start": "H_init", "z_start": "L_init", "embed.weight": "embed_tokens.embedding_weight",
     "positions.weight": "embed_pos.embedding_weight", "table.weight": "puzzle_emb.weights", "net.blocks": "L_level.layers",
+    "high.blocks": "H_level.layers",  # of an HRM only
     "mixer.attention.qkv": "self_attn.qkv_proj", "mixer.attention.out": "self_attn.o_proj", "mixer.over_tokens": "mlp_t",
     "gate_up": "gate_up_proj", "down": "down_proj", "output_head": "lm_head", "halting_head": "q_head",
 }
 
 
 def official_name(
-    name: str,  # of a weight of our `TRM`
+    name: str,  # of a weight of our `TRM` or `HRM`
 ) -> str:
     "What the official code calls this weight, without a prefix."
     for ours, theirs in _NAMES.items():
@@ -84,7 +87,7 @@ def official_config(
         if getattr(config, field) not in values:
             raise ValueError(f"model: found {field}={getattr(config, field)!r}, which the official code has not; it has {values[0]!r}")
     table = dict(puzzle_emb_ndim=config.width if config.puzzles else 0, puzzle_emb_len=config.prefix, num_puzzle_identifiers=max(config.puzzles, 1))
-    return {theirs: getattr(config, ours) for ours, theirs in _FIELDS.items()} | dict(mlp_t=config.mixer == "mlp", H_layers=0) | table
+    return {theirs: getattr(config, ours) for ours, theirs in _FIELDS.items()} | dict(mlp_t=config.mixer == "mlp", H_layers=config.layers) | table
 
 # %% ../../nbs/27_parity.ipynb #27000028
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -98,7 +101,7 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
                          "was run; copy it again, or ask for the state dict alone") from error
     prefix = next((prefix for prefix in PREFIXES if f"{prefix}H_init" in found), None)
     if prefix is None:
-        raise ValueError(f"weights: {path} begins with {min(found, default='nothing')}, expected inner.H_init; it is no official TRM")
+        raise ValueError(f"weights: {path} begins with {min(found, default='nothing')}, expected inner.H_init; it is no official TRM or HRM")
     return {name.removeprefix(prefix): value for name, value in found.items()}
 
 # %% ../../nbs/27_parity.ipynb #27000031
@@ -140,6 +143,16 @@ def _complete(arch: dict, weights: dict[str, torch.Tensor]) -> dict:
     return arch
 
 
+def _kind(arch: dict, weights: dict[str, torch.Tensor]) -> type[TRM]:
+    "HRM for weights of two nets, else TRM. Raises ValueError where the yaml says otherwise, or where the two nets are not alike."
+    two, name, layers = any(key.startswith("H_level.") for key in weights), arch.get("name"), arch.get("L_layers")
+    if name and two != ("Hierarchical" in str(name)):
+        raise ValueError(f"config: found name {name}, but weights of {'two nets' if two else 'one net'}; give the yaml that belongs to them")
+    if two and arch.get("H_layers", layers) != layers:
+        raise ValueError(f"config: found H_layers {arch['H_layers']} and L_layers {layers}, expected the same; our HRM knows no other")
+    return HRM if two else TRM
+
+
 def _expect_fitting(weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], path: Path):
     "Raises ValueError for weights that are missing, superfluous, or of another shape."
     for trouble, names in (("has no", expected.keys() - weights.keys()), ("also has", weights.keys() - expected.keys())):
@@ -175,7 +188,7 @@ def _find(name: str | Path, hub_options: dict) -> Path:
     path = Path(name) if Path(name).exists() else _download(str(name), hub_options)
     if path.is_file():
         return path
-    found = [file.name for file in sorted(path.glob("*")) if re.fullmatch(r".*\.(safetensors|pt)|step_\d+", file.name)]
+    found = [file.name for file in sorted(path.glob("*")) if re.fullmatch(r".*\.(safetensors|pt)|step_\d+|checkpoint", file.name)]
     if len(found) != 1:
         raise ValueError(f"weights: found {', '.join(found) or 'no weights'} in {path}, expected one file; say which, such as {path / 'step_1000'}")
     return path / found[0]
@@ -186,12 +199,15 @@ def load_official(
     config: str | Path | dict | None = None,  # its yaml, or what you know of it; the all_config.yaml beside the weights is read too
     **hub_options,  # such as revision="main"
 ) -> TRM:
-    """A checkpoint of the official code as our TRM, in float32 and evaluation mode. With rotary positions neither weights nor yaml say
+    """A checkpoint of the official code as our TRM, or as our HRM where its weights are of two nets, in float32 and evaluation mode. With rotary positions neither weights nor yaml say
     how many cells a puzzle has: add `dict(seq_len=900)`. Raises ValueError for files that are damaged or do not belong together, and
     for a yaml beside the weights that says something else than you, such as another n."""
     path = _find(weights, hub_options)
-    theirs = _read_weights(path)
-    model = TRM(our_config(_complete(_agreed(path, config), theirs)))
+    theirs, arch = _read_weights(path), _agreed(path, config)
+    kind = _kind(arch, theirs)
+    if kind is HRM:
+        arch = arch | dict(puzzle_emb_len=1)  # it has no other
+    model = kind(our_config(_complete(arch, theirs)))
     names = {official_name(name): name for name in model.state_dict()}
     _expect_fitting(theirs, {theirs: model.state_dict()[ours] for theirs, ours in names.items()}, path)
     model.load_state_dict({ours: theirs[name] for name, ours in names.items()})
@@ -205,6 +221,8 @@ def to_official(
     """Our weights under their official names, copied to the cpu; keep `official_config` with them. Raises ValueError for a network that
     the official code cannot be."""
     official_config(model.config)
+    if isinstance(model, HRM) and model.config.prefix > 1:
+        raise ValueError(f"model: found prefix={model.config.prefix}, which the official HRM has not; it has 1")
     return {prefix + official_name(name): value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
 # %% ../../nbs/27_parity.ipynb #27000055
@@ -223,12 +241,13 @@ def record(
             nonlocal calls
             recursion, call = divmod(calls, n + 1)
             kept[f"step{recursion // T}.recursion{recursion % T}.{f'z{call}' if call < n else 'y'}.{name}"] = said
-            calls += name == "net"
+            calls += name in ("net", "high")
         return keep
 
     with ExitStack() as listeners:
-        for name, part in model.net.named_modules(prefix="net"):
-            listeners.enter_context(part.register_forward_hook(listen(name)))
+        for name, part in model.named_modules():
+            if name.split(".")[0] in ("net", "high"):
+                listeners.enter_context(part.register_forward_hook(listen(name)))
         kept["x"], state = model.read(inputs, puzzle_ids), model.start(*inputs.shape)
         for step in range(steps):
             state, logits, q = model.think(kept["x"], state)
