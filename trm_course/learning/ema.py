@@ -23,17 +23,18 @@ class _Average:
         self,
         parameters: Iterable[torch.nn.Parameter],  # any shapes
         decay: float = 0.999,  # how much of the average stays at each update, once it is warm; ValueError outside 0..1
+        warm: bool = True,  # whether it forgets the first weights at once; the official code does not
     ):
         if not 0 <= decay < 1:
             raise ValueError(f"decay: found {decay}, expected 0 to just below 1")
-        self.parameters, self.decay, self.updates = list(parameters), decay, 0
+        self.parameters, self.decay, self.warm, self.updates = list(parameters), decay, warm, 0
         self.average = [parameter.detach().clone() for parameter in self.parameters]
 
     @torch.no_grad()
     def update(self) -> None:
         "Moves the average a little towards the weights; call it after the optimizer's step."
         self.updates += 1
-        decay = min(self.decay, self.updates / (9 + self.updates))
+        decay = min(self.decay, self.updates / (9 + self.updates)) if self.warm else self.decay
         torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
 
 # %% ../../nbs/14_ema.ipynb #92c16657
@@ -50,8 +51,8 @@ def _swap(
 
 # %% ../../nbs/14_ema.ipynb #00000025
 class EMA(_Average):
-    """The exponential moving average of some parameters, moved after every optimizer step (paper, section 4.7; official models/ema.py). It
-    starts warm, so that the random start is soon forgotten. Puzzle tables stay out, as in the official code: do not pass them."""
+    """The exponential moving average of some parameters, moved after every optimizer step (paper, section 4.7; official models/ema.py). A warm
+    one soon forgets the random start. Puzzle tables stay out, as in the official code: do not pass them."""
 
     @contextmanager
     def applied(self):  # a context manager, for `with`
