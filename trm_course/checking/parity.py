@@ -104,6 +104,16 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
         raise ValueError(f"weights: {path} begins with {min(found, default='nothing')}, expected inner.H_init; it is no official TRM or HRM")
     return {name.removeprefix(prefix): value for name, value in found.items()}
 
+
+def _kind(arch: dict, weights: dict[str, torch.Tensor]) -> type[TRM]:
+    "HRM for weights of two nets, else TRM. Raises ValueError where the yaml says otherwise, or where the two nets are not alike."
+    two, name, layers = any(key.startswith("H_level.") for key in weights), arch.get("name"), arch.get("L_layers")
+    if name and two != ("Hierarchical" in str(name)):
+        raise ValueError(f"config: found name {name}, but weights of {'two nets' if two else 'one net'}; give the yaml that belongs to them")
+    if two and arch.get("H_layers", layers) != layers:
+        raise ValueError(f"config: found H_layers {arch['H_layers']} and L_layers {layers}, expected the same; our HRM knows no other")
+    return HRM if two else TRM
+
 # %% ../../nbs/27_parity.ipynb #27000031
 def _read_config(path: Path) -> dict:
     "The architecture that a yaml describes."
@@ -141,16 +151,6 @@ def _complete(arch: dict, weights: dict[str, torch.Tensor]) -> dict:
         if weight in weights:
             arch = dict(seq_len=weights[weight].shape[axis] - prefix) | arch
     return arch
-
-
-def _kind(arch: dict, weights: dict[str, torch.Tensor]) -> type[TRM]:
-    "HRM for weights of two nets, else TRM. Raises ValueError where the yaml says otherwise, or where the two nets are not alike."
-    two, name, layers = any(key.startswith("H_level.") for key in weights), arch.get("name"), arch.get("L_layers")
-    if name and two != ("Hierarchical" in str(name)):
-        raise ValueError(f"config: found name {name}, but weights of {'two nets' if two else 'one net'}; give the yaml that belongs to them")
-    if two and arch.get("H_layers", layers) != layers:
-        raise ValueError(f"config: found H_layers {arch['H_layers']} and L_layers {layers}, expected the same; our HRM knows no other")
-    return HRM if two else TRM
 
 
 def _expect_fitting(weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], path: Path):
