@@ -1,4 +1,4 @@
-"""`make course` opens the course within seconds, and a real browser runs two of its notebooks to the end."""
+"""`make course` opens the course within seconds, and a real browser runs two of its notebooks to the end, and takes the quiz of a third."""
 
 import json
 import os
@@ -16,6 +16,7 @@ from notebooks import ROOT
 from playwright.sync_api import sync_playwright
 
 FIRST = "nbs/00_first_look.ipynb"
+QUIZ = "nbs/21_mistakes.ipynb"
 OUTPUT = ROOT / "tests" / "output"
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 BROWSER_OPTIONS = [
@@ -48,9 +49,10 @@ RUN_ALL = """() => {
 
 ALL_TRUSTED = "() => window.jupyterapp.shell.currentWidget.content.widgets.every(cell => cell.model.type !== 'code' || cell.model.trusted)"
 
-SHOW_A_PLAYER = """() => {
+SHOW_OUTPUT_WITH = """text => {
     const content = window.jupyterapp.shell.currentWidget.content;
-    return content.scrollToItem(content.widgets.findIndex(cell => JSON.stringify(cell.model.toJSON().outputs ?? '').includes('<iframe')));
+    content.activeCellIndex = content.widgets.findIndex(cell => JSON.stringify(cell.model.toJSON().outputs ?? '').includes(text));
+    return content.scrollToItem(content.activeCellIndex);
 }"""
 
 CELLS = "() => window.jupyterapp.shell.currentWidget.context.model.toJSON().cells"
@@ -115,7 +117,7 @@ def elsewhere(addresses):
 
 def steer_a_player(page):
     """The first player of a notebook in JupyterLab goes back by one call at a press of an arrow key, and on again at another."""
-    page.evaluate(SHOW_A_PLAYER)
+    page.evaluate(SHOW_OUTPUT_WITH, "<iframe")
     call = page.frame_locator("iframe").first.locator("#call")
     call.wait_for()
     call.focus()
@@ -126,11 +128,10 @@ def steer_a_player(page):
     assert call.input_value() == before
 
 
-@pytest.mark.skipif(not BROWSER, reason="needs chromium or google-chrome")
-@pytest.mark.parametrize("notebook", [FIRST, "nbs/17_watching.ipynb"])
-def test_browser_runs_a_notebook(notebook, tmp_path):
-    OUTPUT.mkdir(exist_ok=True)
-    with course(tmp_path) as (address, _), sync_playwright() as playwright:
+@contextmanager
+def opened(notebook, folder):
+    """A notebook in JupyterLab in a browser, not yet run: the page, its errors, and the addresses it asks for."""
+    with course(folder) as (address, _), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=BROWSER_OPTIONS)
         page = browser.new_page(viewport={"width": 1280, "height": 1600}, reduced_motion="reduce")  # no player starts by itself
         complaints, asked = [], []
@@ -139,13 +140,41 @@ def test_browser_runs_a_notebook(notebook, tmp_path):
         page.goto(address.replace(FIRST, notebook))
         page.wait_for_function(IS_READY, arg=notebook, timeout=60_000)
         assert page.evaluate(ALL_TRUSTED)
+        yield page, complaints, asked
+        OUTPUT.mkdir(exist_ok=True)
+        page.screenshot(path=OUTPUT / f"lab_{Path(notebook).stem}.png")
+        browser.close()
+
+
+@pytest.mark.skipif(not BROWSER, reason="needs chromium or google-chrome")
+@pytest.mark.parametrize("notebook", [FIRST, "nbs/17_watching.ipynb"])
+def test_browser_runs_a_notebook(notebook, tmp_path):
+    with opened(notebook, tmp_path) as (page, complaints, asked):
         page.evaluate(RUN_ALL)
         page.wait_for_function("window.finished", timeout=240_000)
         cells = [cell for cell in page.evaluate(CELLS) if cell["cell_type"] == "code"]
         if "17" in notebook:
             steer_a_player(page)
-        page.screenshot(path=OUTPUT / f"lab_{Path(notebook).stem}.png")
-        browser.close()
     assert not [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
     assert all(cell["execution_count"] for cell in cells if cell["source"])
     assert asked and not complaints and not elsewhere(asked)
+
+
+@pytest.mark.skipif(not BROWSER, reason="needs chromium or google-chrome")
+def test_quiz_obeys_the_keyboard(tmp_path):
+    """From the cell of the quiz, Tab leads to the suspects of the first report; Enter or Space unfolds why one is right, or is not."""
+    with opened(QUIZ, tmp_path) as (page, complaints, _):
+        page.evaluate(SHOW_OUTPUT_WITH, "<details")
+        page.locator("summary").first.wait_for()
+        page.keyboard.press("Escape")
+        says = []
+        for number, key in enumerate(["Enter", "Space", "Enter", "Space"]):
+            fold = page.locator("details").nth(number)
+            page.keyboard.press("Tab")
+            assert fold.locator("summary").evaluate("name => name === document.activeElement && getComputedStyle(name).outlineStyle !== 'none'")
+            assert not fold.evaluate("fold => fold.open")
+            page.keyboard.press(key)
+            assert fold.evaluate("fold => fold.open")
+            says.append(fold.locator("p").inner_text())
+    assert sorted(answer[:5] for answer in says) == ["✓ Rig", "✗ No.", "✗ No.", "✗ No."] and all(len(answer) > 30 for answer in says)
+    assert not complaints
