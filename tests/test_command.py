@@ -2,24 +2,32 @@
 
 import json
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from notebooks import ROOT
 from test_wheel import MAZE, SOLUTION
 
-from trm_course.cli import Puzzles
+from trm_course.checking.vote import Votes, ask, pass_at, submission
+from trm_course.cli import Puzzles, main
 from trm_course.learning.checkpoint import load_checkpoint
 from trm_course.learning.recipes import LAPTOP, SMALL_SUDOKU
 from trm_course.learning.score import score
+from trm_course.nets.tiny import TRMConfig
 from trm_course.puzzles import tokens
+from trm_course.puzzles.arc_files import read_tasks
 from trm_course.puzzles.carve import make_mazes
 from trm_course.puzzles.dataset import as_batch
+from trm_course.puzzles.official import read_folder
 from trm_course.puzzles.sudoku import make_sudokus
 from trm_course.puzzles.tokens import read_maze
 from trm_course.recursion.trm import TRM, shipped
@@ -27,6 +35,9 @@ from trm_course.recursion.trm import TRM, shipped
 PROGRAM = [sys.executable, "-c", "import sys; from trm_course.cli import main; sys.exit(main())"]
 WIDE = "S.......\n######.#\n.....#..\n.###.##.\n...#...G\n"
 TALL = "\n".join(map("".join, zip(*WIDE.split()))) + "\n"
+
+OWN, SOLVED = (ROOT / "data" / "arc" / f"own_{what}.json" for what in ("challenges", "solutions"))
+BLANK = TRMConfig(vocabulary=12, width=8, heads=1, multiple=8, mixer="conv", n=1, T=1)
 
 
 def trm(*arguments, cwd, **options):
@@ -91,7 +102,7 @@ def test_a_wrong_sudoku_ends_with_one_and_says_why(tmp_path):
     assert done.stderr.startswith("Not the solution: answer") and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["", "data", "data maze-hard", "data sudoku-extreme", "data arc1", "data arc2", "train", "eval", "solve", "export", "export page", "export onnx"])
+@pytest.mark.parametrize("command", ["", "data", "data maze-hard", "data sudoku-extreme", "data arc1", "data arc2", "train", "eval", "vote", "solve", "export", "export page", "export onnx"])
 def test_help_teaches_by_example(command, tmp_path):
     done = trm(*command.split(), "--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -125,7 +136,7 @@ def test_refuses_a_bad_puzzle(text, words, tmp_path):
 
 
 LINES = {
-    "no command": ("", "Expected one of {train, eval, ablate, solve"),
+    "no command": ("", "Expected one of {train, eval, vote, ablate, solve"),
     "unknown command": ("sove maze.txt", "Unrecognized options: sove"),
     "no file": ("solve", "Missing from trm solve: FILE"),
     "no number": ("train maze-9 --minutes soon", "--minutes"),
@@ -156,6 +167,11 @@ LINES = {
     "fewer disguises than none": ("data arc2 --aug -1 --out new", "aug: found -1"),
     "data from two places": ("data sudoku-extreme --source maze.txt --generate --out new", "source, generate: found"),
     "nine copies": ("data maze-hard --generate --aug 9 --out new", "aug: found 9, expected 0 to 7"),
+    "a vote without a folder": ("vote nowhere --weights maze-small", "nowhere: found no folder"),
+    "a vote without weights": ("vote nowhere", "Missing from trm vote: --weights"),
+    "a vote after no step": ("vote nowhere --weights maze-small --steps 0", "steps: found 0"),
+    "a vote of no answers": ("vote nowhere --weights maze-small --attempts 0", "attempts: found 0"),
+    "a submission in no folder": ("vote nowhere --weights maze-small --out lost/submission.json", "lost/submission.json cannot be written"),
     "no mazes": ("eval --count 0", "count: found 0"),
     "no clip": ("train maze-9 --clip 0", "clip: found 0"),
     "time and updates": ("train maze-9 --minutes 1 --updates 5", "expected one of the two"),
@@ -219,6 +235,72 @@ def test_refuses_bad_weights(spoil, words, tmp_path):
     TRM(LAPTOP).save_pretrained(tmp_path / "weights")
     spoil(tmp_path / "weights")
     assert words in complaint(trm("solve", "-", "--weights", "weights", cwd=tmp_path, input=MAZE))
+
+
+# Voting
+
+@pytest.fixture(scope="module")
+def arc(tmp_path_factory):
+    """A folder of three ARC tasks of two tests each, and weights for it that have learnt nothing."""
+    folder = tmp_path_factory.mktemp("arc")
+    assert trm("data", "arc1", "--source", OWN, "--aug", 3, "--out", "tasks", cwd=folder).returncode == 0
+    torch.manual_seed(0)
+    TRM(BLANK).save_pretrained(folder / "weights")
+    return folder
+
+
+def test_votes_on_every_test_of_every_task(arc, tmp_path):
+    done = trm("vote", "tasks", "--weights", "weights", "--steps", 2, "--attempts", 3, "--out", tmp_path / "submission.json", cwd=arc)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("3 tasks of tasks, 24 questions; ")
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:-1]] == ["1", "2", "5", "10", "100", "1000"]
+    votes = ask(TRM.from_pretrained(arc / "weights"), read_folder(arc / "tasks"), steps=2)
+    tasks = read_tasks(arc / "tasks" / "test_puzzles.json")
+    written = json.loads((tmp_path / "submission.json").read_text())
+    assert written == submission(votes, tasks, 3)
+    assert {name: len(tests) for name, tests in written.items()} == {name: len(tests) for name, tests in json.loads(SOLVED.read_text()).items()}
+    assert {tuple(test) for tests in written.values() for test in tests} == {("attempt_1", "attempt_2", "attempt_3")}
+
+
+def test_counts_what_is_right(arc, monkeypatch, capsys):
+    """The answers of one who knows those to all tests but the last."""
+    monkeypatch.chdir(arc)
+    folder = read_folder("tasks")
+    asked = folder.test.batch(np.arange(len(folder.test.inputs)))
+    votes, answers = Votes(folder.identifiers), asked.labels.clamp(min=0)
+    votes.add(asked, answers.where(torch.arange(len(answers))[:, None] % 8 != 7, asked.inputs), torch.zeros(len(answers)))
+    monkeypatch.setattr("trm_course.checking.vote.ask", lambda *given: votes)
+    assert main(["vote", "tasks", "--weights", "weights"]) == 0
+    shown = [float(line.split()[2]) for line in capsys.readouterr().out.splitlines()[1:]]
+    assert shown == [pytest.approx(100 * share, abs=0.05) for share in pass_at(votes, read_tasks(Path("tasks/test_puzzles.json"))).values()]
+    assert 0 < shown[0] <= 100
+
+
+def test_two_processes_vote_as_one(arc, tmp_path):
+    line = ["vote", "tasks", "--weights", "weights", "--steps", "1", "--at-once", "5", "--out"]
+    assert trm(*line, tmp_path / "one.json", cwd=arc).returncode == 0
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python", *PROGRAM, *line, str(tmp_path / "two.json")]
+    done = subprocess.run(launch, cwd=arc, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("3 tasks of tasks") == 1  # only one of them speaks
+    assert json.loads((tmp_path / "two.json").read_text()) == json.loads((tmp_path / "one.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["identifiers.json", "test_puzzles.json"])
+def test_refuses_to_vote_on_a_folder_of_something_else(name, arc, tmp_path):
+    shutil.copytree(arc / "tasks", tmp_path / "tasks")
+    (tmp_path / "tasks" / name).unlink()
+    assert f"tasks: found no {name}" in complaint(trm("vote", "tasks", "--weights", arc / "weights", cwd=tmp_path))
+
+
+@pytest.mark.parametrize("change, words", [
+    (dict(vocabulary=11), "found 11 tokens in weights, but 12"),
+    (dict(mixer="mlp", length=81), "found 81 cells in weights, but 900"),
+    (dict(puzzles=7, prefix=1, mixer="attention", length=900), "found 7 puzzle ids in weights, but 13"),
+], ids=["vocabulary", "size", "ids"])
+def test_refuses_to_vote_with_weights_of_another_folder(change, words, arc, tmp_path):
+    TRM(replace(BLANK, **change)).save_pretrained(tmp_path / "weights")
+    assert words in complaint(trm("vote", arc / "tasks", "--weights", "weights", cwd=tmp_path))
 
 
 # Exporting

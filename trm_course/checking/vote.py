@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from ..puzzles.arc import ArcTask, parse_identifier, to_grid
 from ..puzzles.dataset import Batch
@@ -153,7 +154,8 @@ def ask(
     votes, device = Votes(folder.identifiers), network.y_start.device
     together = torch.distributed.is_initialized()
     rank, processes = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if together else (0, 1)
-    for number, (batch, _) in enumerate(test_batches(folder.test, at_once)):
+    batches = math.ceil(len(folder.test.inputs) / at_once)
+    for number, (batch, _) in enumerate(tqdm(test_batches(folder.test, at_once), desc="asking", total=batches, unit=" batches", delay=2, disable=rank > 0)):
         if number % processes == rank:
             batch = Batch(*(column.to(device) for column in batch))
             x, state = network.read(batch.inputs, batch.puzzle_ids), network.start(*batch.inputs.shape)
