@@ -27,6 +27,11 @@ def share(row):
     return f"{100 * row['exact']:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
 
 
+def seen(row):
+    """What kind of puzzles a row is about, and from how many sides they were looked at."""
+    return puzzles(row) + (f", {row['views']} views" if row.get("views", 1) > 1 else "")
+
+
 def puzzles(row):
     """What kind of puzzles a row is about."""
     if "data" in row:
@@ -40,7 +45,7 @@ def puzzles(row):
 def table(rows):
     """One line for each test: a network on one kind of puzzles."""
     lines = ["| network | unseen puzzles | n | solved after 8 steps | after 16 | after the most steps | halting by q | its steps, mean |", 8 * "| --- " + "|"]
-    for (weights, kind), group in groupby(rows, lambda row: (row["weights"], puzzles(row))):
+    for (weights, kind), group in groupby(rows, lambda row: (row["weights"], seen(row))):
         *fixed, halting = group
         at = {row["steps"]: share(row) for row in fixed}
         most = f"{max(at)}: {at[max(at)]}" if max(at) > 16 else ""

@@ -15,18 +15,20 @@ import numpy as np
 import pytest
 import torch
 from notebooks import ROOT
+from results import seen
 from test_wheel import MAZE, SOLUTION
 
 from trm_course.checking.vote import Votes, ask, pass_at, submission
+from trm_course.checking.widen import Views
 from trm_course.cli import Puzzles, main
 from trm_course.learning.checkpoint import load_checkpoint
 from trm_course.learning.recipes import LAPTOP, SMALL_SUDOKU
-from trm_course.learning.score import score
+from trm_course.learning.score import score, score_halting
 from trm_course.nets.tiny import TRMConfig
 from trm_course.puzzles import tokens
 from trm_course.puzzles.arc_files import read_tasks
 from trm_course.puzzles.carve import make_mazes
-from trm_course.puzzles.dataset import as_batch
+from trm_course.puzzles.dataset import Batch, MazeTask, as_batch
 from trm_course.puzzles.official import read_folder
 from trm_course.puzzles.sudoku import make_sudokus
 from trm_course.puzzles.tokens import read_maze
@@ -245,7 +247,9 @@ def arc(tmp_path_factory):
     folder = tmp_path_factory.mktemp("arc")
     assert trm("data", "arc1", "--source", OWN, "--aug", 3, "--out", "tasks", cwd=folder).returncode == 0
     torch.manual_seed(0)
-    TRM(BLANK).save_pretrained(folder / "weights")
+    network = TRM(BLANK)
+    torch.nn.init.normal_(network.halting_head.weight)  # so that no two answers are equally sure
+    network.save_pretrained(folder / "weights")
     return folder
 
 
@@ -438,6 +442,18 @@ def test_tests_on_a_table_and_on_a_folder_alike(data, tmp_path):
     assert done.returncode == 0 and done.stdout.startswith("8 unseen puzzles of ")
     scores = score(TRM.from_pretrained(shipped("maze-small")), as_batch(maze, path), (4,))
     assert f"after   4 steps  {scores[4]}" in done.stdout
+
+
+def test_looks_from_several_sides(trained, tmp_path):
+    """Mazes that no training has come to, where eight looks say something else than one."""
+    line = ("eval", "maze-small", "--weights", trained, "--size", 7, "--count", 20, "--steps", 2, "--out", "rows.jsonl", "--views")
+    assert [trm(*line, views, cwd=tmp_path).returncode for views in (1, 8)] == [0, 0]
+    rows = [json.loads(row) for row in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [row["views"] for row in rows] == [1, 1, 8, 8]
+    test = Batch(*(column[:20] for column in MazeTask("perfect", 7).split().test))
+    (share, steps), looks = score_halting(eight := Views(TRM.from_pretrained(trained)), test, 2, 0.5), score(eight, test, (2,))
+    assert [(row["right"], row["steps"]) for row in rows[2:]] == [(looks[2].count, 2), (share.count, steps)]
+    assert seen(rows[2]) == seen(rows[0]) + ", 8 views"
 
 
 def test_a_network_is_tested_on_what_it_is_for_unless_asked_otherwise():
