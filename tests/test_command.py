@@ -39,7 +39,7 @@ WIDE = "S.......\n######.#\n.....#..\n.###.##.\n...#...G\n"
 TALL = "\n".join(map("".join, zip(*WIDE.split()))) + "\n"
 
 OWN, SOLVED = (ROOT / "data" / "arc" / f"own_{what}.json" for what in ("challenges", "solutions"))
-BLANK = TRMConfig(vocabulary=12, width=8, heads=1, multiple=8, mixer="conv", n=1, T=1)
+BLANK = TRMConfig(vocabulary=12, length=900, width=8, heads=1, multiple=8, mixer="attention", n=1, T=1)
 
 
 def trm(*arguments, cwd, **options):
