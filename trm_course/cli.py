@@ -119,6 +119,12 @@ def _check_numbers(steps: tuple[int, ...], count: int | None, threshold: float):
         raise ValueError(f"threshold: found {threshold}, expected a confidence between 0 and 1")
 
 # %% ../nbs/command.ipynb #64cbbd14
+def _check_tokens(test, title: str, network, weights: str):
+    "Raises ValueError for puzzles with a token that the network does not know."
+    if (highest := test.inputs.max().item()) >= (known := network.config.vocabulary):
+        raise ValueError(f"puzzles: found token {highest} in {title}, but {weights} knows only 0 to {known - 1}; test it on puzzles of its own kind")
+
+
 def _report(network, test, steps: tuple[int, ...], threshold: float, views: int):
     "Prints the share of mazes solved after each number of steps, and when halting; gives the same as rows of a table."
     from trm_course.checking.widen import Views
@@ -209,8 +215,7 @@ def evaluate(name: Annotated[str, Positional, arg(metavar="NAME")] = "maze-small
         count: How many of the test puzzles; all by default.
         steps: Supervision steps after which to look; the last is also the most that halting allows.
         threshold: A puzzle halts once the network is surer than this of its answer.
-        views: Look at each puzzle from so many sides and keep the surest answer: 2 adds its mirror image, 8 are all turns and mirror images. Mazes with
-            several shortest paths have another right answer when they are turned; for them take 1 or 2.
+        views: Look at each puzzle from so many sides and keep the surest answer: 2 adds its mirror image, 8 all turns. A turned maze with several shortest paths has another answer: at most 2.
         out: A file to which the scores are added, one line of JSON each.
     """
     _check_numbers(steps, count, threshold)
@@ -219,8 +224,7 @@ def evaluate(name: Annotated[str, Positional, arg(metavar="NAME")] = "maze-small
     asked, weights = puzzles.of(name), weights or name
     (test, title), network, began = _test(asked, count), load(weights), time.monotonic()
     test = Batch(*(column[:count].to(network.y_start.device) for column in test))
-    if (highest := test.inputs.max().item()) >= (known := network.config.vocabulary):
-        raise ValueError(f"puzzles: found token {highest} in {title}, but {weights} knows only 0 to {known - 1}; test it on puzzles of its own kind")
+    _check_tokens(test, title, network, weights)
     print(f"{len(test.inputs)} unseen puzzles of {title}, solved exactly:")
     scores = list(_report(network, test, steps, threshold, views))
     if out:
