@@ -176,6 +176,7 @@ LINES = {
     "a submission in no folder": ("vote nowhere --weights maze-small --out lost/submission.json", "lost/submission.json cannot be written"),
     "no mazes": ("eval --count 0", "count: found 0"),
     "no clip": ("train maze-9 --clip 0", "clip: found 0"),
+    "no rate": ("train maze-9 --lr 0", "lr: found 0"),
     "time and updates": ("train maze-9 --minutes 1 --updates 5", "expected one of the two"),
     "every 0": ("train maze-9 --minutes 1 --every 0", "every: found 0"),
     "step 0": ("eval --steps 0 4", "steps: found 0"),

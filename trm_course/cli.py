@@ -59,6 +59,7 @@ class Changes:
     updates: int | None = None  # Steps of the optimizer, instead of a time.
     batch: int | None = None  # Puzzles that are thought about at once. Several processes share them.
     precision: str | None = None  # float32, or bfloat16 where the hardware is fast at it.
+    lr: float | None = None  # Learning rate at its peak; a lower one goes on more carefully from trained weights.
     clip: float | None = None  # Largest norm of the gradient, inf for any.
     start: str | None = None  # Folder of weights to go on from, instead of random ones.
     seed: int = 0  # Another seed starts from other weights and sees other puzzles.
