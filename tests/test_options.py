@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from accelerate.tracking import GeneralTracker
 
 from trm_course.cli import main
@@ -30,6 +31,18 @@ def test_recomputing_changes_nothing():
 def test_clipping_changes_the_steps():
     unclipped, clipped = (losses(replace(SMALL, clip=clip)) for clip in (math.inf, 1e-3))
     assert unclipped[0] == clipped[0] and unclipped[1:] != clipped[1:]
+
+
+def test_a_cold_average_is_that_of_the_official_code():
+    """It keeps 0.999 of itself from the first update on; a warm one does not."""
+    cold, warm = (Trainer(replace(SMALL, ema_warm=start)) for start in (False, True))
+    expected = [average.clone() for average in cold.ema.average]
+    for _ in range(3):
+        cold.update(), warm.update()
+        expected = [0.999 * average + 0.001 * weight.detach() for average, weight in zip(expected, cold.ema.parameters)]
+    assert all((average - by_hand).abs().max() < 1e-6 for average, by_hand in zip(cold.ema.average, expected))
+    assert all(map(torch.equal, cold.ema.parameters, warm.ema.parameters))
+    assert max((average - by_hand).abs().max() for average, by_hand in zip(warm.ema.average, expected)) > 1e-4
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a compiler")

@@ -44,7 +44,7 @@ class Run:
         self.table_optimizer = TableOptimizer(self.network, recipe.table_lr, recipe.weight_decay)
         optimizer = AdamATan2(weights_of(self.network), recipe.lr, weight_decay=recipe.weight_decay)
         self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
-        self.ema = EMA(weights_of(self.network), recipe.ema)
+        self.ema = EMA(weights_of(self.network), recipe.ema, recipe.ema_warm)
         self.held_out = [task.split() for task in recipe.tasks]
         self.carries = [
             SharedCarry(self.accelerator, task.stream(recipe.seed, held), recipe.batch, recipe.N_sup, recipe.exploration, seed=recipe.seed)

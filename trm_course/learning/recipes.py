@@ -57,13 +57,14 @@ class Recipe:
     updates: int | None = None  # optimizer steps, instead of minutes
     batch: int = 32  # slots of a conveyor
     N_sup: int = 8  # supervision steps per puzzle at most
-    exploration: float = 0.1  # share of puzzles that must be thought about for longer
+    exploration: float = 0.1  # share of puzzles that, at each step, may have to be thought about for longer
     lr: float = 1e-3  # peak learning rate
     weight_decay: float = 0.1
     warmup: int = 50  # updates
     decay: float = 0.3  # last share of the training in which the learning rate falls
     clip: float = 1.0  # largest norm of the gradient; math.inf for any
     ema: float = 0.999
+    ema_warm: bool = True  # whether the average soon forgets the first weights
     table_lr: float = 1e-2  # peak learning rate of the puzzle table, where there is one
     precision: str = "float32"  # or "bfloat16", faster where the processor multiplies it directly
     compiled: bool = False  # let torch.compile make a faster program of the tiny net first
@@ -122,7 +123,8 @@ def paper_recipe(
     header, batch = task.folder.train.header, 768
     examples = rest.pop("epochs") * header.total_groups * header.mean_puzzle_examples
     return Recipe(name, "as in the paper", model, (task,), minutes=60 * rest.pop("hours"), updates=max(1, int(examples / batch)), batch=batch,
-                  N_sup=16, exploration=0.1, lr=1e-4, warmup=2000, decay=0.0, clip=math.inf, loss="stablemax", precision="bfloat16", **rest)
+                  N_sup=16, exploration=0.1, lr=1e-4, warmup=2000, decay=0.0, clip=math.inf, ema_warm=False, loss="stablemax",
+                  precision="bfloat16", **rest)
 
 # %% ../../nbs/recipes.ipynb #2cfc93c2
 def find_recipe(

@@ -48,14 +48,14 @@ def _exchange(columns, rows, fresh):
 
 # %% ../../nbs/11_deep_supervision.ipynb #01928490
 class _Slots:
-    "Puzzles in a row of slots, each with its own state, its own count of steps, and the least steps it must get."
+    "Puzzles in a row of slots, each with its own state and its own count of steps."
 
     def __init__(
         self,
         stream,  # where puzzles come from: `take(count)` gives a Batch, `position` says how far it is
         slots: int,  # B
         N_sup: int = 16,  # no puzzle stays for longer
-        exploration: float = 0.1,  # the share of puzzles that must stay for a random number of steps, however sure
+        exploration: float = 0.1,  # the share of puzzles that, at each step, must have had a random number of steps to leave
         threshold: float = 0.5,  # a puzzle leaves when the confidence in its answer exceeds this
         seed: int = 0,  # of exploration
     ):
@@ -63,7 +63,7 @@ class _Slots:
         self.stream, self.N_sup, self.exploration, self.enough = stream, N_sup, exploration, to_logit(threshold)
         self.random = torch.Generator().manual_seed(seed)
         self.batch, self.state = None, None
-        self.steps, self.least = torch.zeros(slots, dtype=torch.int64), torch.ones(slots, dtype=torch.int64)  # (B,) each
+        self.steps = torch.zeros(slots, dtype=torch.int64)  # (B,)
         self.halted = torch.ones(slots, dtype=torch.bool)  # (B,) whose slot takes a new puzzle before the next step
 
     def _here(self, slots: torch.Tensor, columns: tuple) -> tuple[torch.Tensor, tuple]:
@@ -85,13 +85,12 @@ class _Refilled(_Slots):
             rows, fresh = self._here(free, self.stream.take(len(free)))
             self.batch, self.state = _exchange(self.batch, rows, fresh), _exchange(self.state, rows, start(*fresh.inputs.shape))
             self.steps = self.steps.index_fill(0, free, 0)
-            self.least = self.least.index_copy(0, free, self._least(len(free)))
         self.batch, self.state = (type(columns)(*(column.to(device) for column in columns)) for columns in (self.batch, self.state))
 
-    def _least(self, count: int) -> torch.Tensor:
-        "The least steps of new puzzles: 1 for most, 2 to N_sup for those that explore."
-        explores = torch.rand(count, generator=self.random) < self.exploration
-        longer = torch.randint(2, max(self.N_sup, 2) + 1, (count,), generator=self.random)
+    def _least(self) -> torch.Tensor:  # (B,)
+        "The steps that each puzzle must have had to leave now: 1 for most, 2 to N_sup for those that explore."
+        explores = torch.rand(len(self.steps), generator=self.random) < self.exploration
+        longer = torch.randint(2, max(self.N_sup, 2) + 1, self.steps.shape, generator=self.random)
         return torch.where(explores, longer, 1)
 
 # %% ../../nbs/11_deep_supervision.ipynb #2688ff4b
@@ -108,7 +107,7 @@ class _Conveyor(_Refilled):
         self._refill(start, device)
         self.state, logits, q = model(self.batch, self.state)
         self.steps = self.steps + 1
-        sure = (self._everywhere(q.detach()) > self.enough).cpu()
+        self.least, sure = self._least(), (self._everywhere(q.detach()) > self.enough).cpu()
         self.halted = (sure & (self.steps >= self.least)) | (self.steps >= self.N_sup)
         return logits, q, self.batch.labels
 
@@ -121,7 +120,7 @@ class Carry(_Conveyor):
     def state_dict(self) -> dict:
         "Everything needed to go on from here, after at least one step, as tensors and plain numbers."
         batch, state = ({name: self._everywhere(rows) for name, rows in columns._asdict().items()} for columns in (self.batch, self.state))
-        return dict(batch=batch, state=state, steps=self.steps, least=self.least, halted=self.halted,
+        return dict(batch=batch, state=state, steps=self.steps, halted=self.halted,
                     random=self.random.get_state(), position=self.stream.position)
 
     def load_state_dict(
@@ -132,6 +131,6 @@ class Carry(_Conveyor):
         "Goes on from a saved point."
         slots = torch.arange(len(self.steps))
         self.batch, self.state = (self._here(slots, columns)[1] for columns in (Batch(**saved["batch"]), state_type(**saved["state"])))
-        self.steps, self.least, self.halted = saved["steps"], saved["least"], saved["halted"]
+        self.steps, self.halted = saved["steps"], saved["halted"]
         self.random.set_state(saved["random"])
         self.stream.position = saved["position"]
