@@ -38,15 +38,18 @@ def _rules(recipe):  # yields pairs: what must hold, and the sentence for when i
         yield max(takes.puzzles, 1) >= task.puzzles, f"{found} {task.puzzles} ids, but the network's table has {takes.puzzles}; change its puzzles"
 
 
-def _expect_possible(recipe):
-    "Raises ValueError with the sentence of the first rule that does not hold."
-    for holds, sentence in _rules(recipe):
-        if not holds:
-            raise ValueError(sentence)
+class _Possible:
+    "Looks at its own numbers as soon as it is made."
+
+    def __post_init__(self):
+        "Raises ValueError with the sentence of the first rule that does not hold."
+        for holds, sentence in _rules(self):
+            if not holds:
+                raise ValueError(sentence)
 
 # %% ../../nbs/recipes.ipynb #32049ab5
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(_Possible):
     "A training run. `minutes` or `updates` say how long; with `minutes` the learning rate follows the clock."
 
     name: str
@@ -71,7 +74,6 @@ class Recipe:
     loss: str = "softmax"  # or "stablemax"
     start: str | None = None  # folder of weights to go on from, instead of random ones
     seed: int = 0
-    __post_init__ = _expect_possible
 
 # %% ../../nbs/recipes.ipynb #66d6be0d
 LAPTOP = TRMConfig(vocabulary=5, width=64, layers=2, expansion=2.0, multiple=32, mixer="conv", heads=1, n=2, T=2)
