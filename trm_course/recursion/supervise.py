@@ -107,7 +107,8 @@ class _Conveyor(_Refilled):
         self._refill(start, device)
         self.state, logits, q = model(self.batch, self.state)
         self.steps = self.steps + 1
-        self.least, sure = self._least(), (self._everywhere(q.detach()) > self.enough).cpu()
+        self.least = self._least()
+        sure = (self._everywhere(q.detach()) > self.enough).cpu()
         self.halted = (sure & (self.steps >= self.least)) | (self.steps >= self.N_sup)
         return logits, q, self.batch.labels
 
