@@ -50,7 +50,7 @@ def table(rows):
         at = {row["steps"]: share(row) for row in fixed}
         most = f"{max(at)}: {at[max(at)]}" if max(at) > 16 else ""
         stop = f"{share(halting)} at {halting['threshold']:g}"
-        lines.append(f"| {weights} | {kind} | {halting['n']} | {at.get(8, '')} | {at[16]} | {most} | {stop} | {halting['steps']:.2f} |")
+        lines.append(f"| {weights} | {kind} | {halting['n']} | {at.get(8, '')} | {at.get(16, '')} | {most} | {stop} | {halting['steps']:.2f} |")
     return "\n".join(lines) + "\n"
 
 
