@@ -104,7 +104,7 @@ def test_a_wrong_sudoku_ends_with_one_and_says_why(tmp_path):
     assert done.stderr.startswith("Not the solution: answer") and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["", "data", "data maze-hard", "data sudoku-extreme", "data arc1", "data arc2", "train", "eval", "vote", "solve", "export", "export page", "export onnx"])
+@pytest.mark.parametrize("command", ["", "data", "data maze-hard", "data sudoku-extreme", "data arc1", "data arc2", "train", "eval", "vote", "ablate", "bench", "solve", "export", "export page", "export onnx"])
 def test_help_teaches_by_example(command, tmp_path):
     done = trm(*command.split(), "--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

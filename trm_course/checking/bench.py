@@ -333,7 +333,7 @@ class Peer:
     def __init__(self, folder: Path, size: Size, precision: str, compiled: bool = False):
         self.name, self.compiled, python = folder.name, compiled, folder / "env" / "bin" / "python"
         if not (python.exists() and (folder / "step.py").exists()):
-            raise ValueError(f"peers: {folder} has no env/bin/python and step.py; its step.py or README says how to make them")
+            raise ValueError(f"peers: {folder} has no env/bin/python and step.py; the first lines of step.py say how to make the first")
         self.process = subprocess.Popen([python, folder / "step.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         config = vars(size.config) | dict(inner=inner_width(size.config, size.config.width), inner_tokens=inner_width(size.config, size.cells))
         self.cannot = self._ask(json.dumps(config | dict(cells=size.cells, batch=size.batch, precision=precision, compiled=compiled))).get("cannot")
