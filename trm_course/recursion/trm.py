@@ -54,6 +54,13 @@ class State(NamedTuple):
     y: torch.Tensor  # (B, prefix + L, D) the current answer
     z: torch.Tensor  # (B, prefix + L, D) the latent thought
 
+
+def _as_multiplied(h: torch.Tensor) -> torch.Tensor:
+    "In bfloat16 where the caller's autocast multiplies in it, as in the official code (forward_dtype); else as it is."
+    kind = h.device.type
+    low = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return h.to(torch.get_autocast_dtype(kind)) if low else h
+
 # %% ../../nbs/12_trm.ipynb #9eed9df6
 class _Reader(_Parts):
     "Reads a question."
@@ -65,7 +72,7 @@ class _Reader(_Parts):
     ) -> State:
         "The state before any thinking: the same two vectors in every cell."
         shape = (count, self.config.prefix + length, -1)
-        return State(self.y_start.expand(shape), self.z_start.expand(shape))
+        return State(*(_as_multiplied(vector).expand(shape) for vector in (self.y_start, self.z_start)))
 
     def read(
         self,
@@ -77,7 +84,7 @@ class _Reader(_Parts):
         if self.table is not None:
             ids = inputs.new_zeros(len(inputs)) if puzzle_ids is None else puzzle_ids
             x = torch.cat([self.table(ids) * self.config.width**0.5, x], 1)  # (B, prefix + L, D)
-        return self.positions(x)
+        return _as_multiplied(self.positions(x))
 
 # %% ../../nbs/12_trm.ipynb #8ac381a7
 class _Thinker(_Reader):
