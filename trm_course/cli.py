@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SIDES', 'EXAMS', 'export', 'data', 'Changes', 'train', 'load', 'Puzzles', 'evaluate', 'vote', 'ablate', 'read_text',
-           'is_shortest', 'solve', 'export_page', 'export_onnx', 'bench', 'data_maze_hard', 'data_sudoku_extreme',
-           'data_arc1', 'data_arc2', 'main']
+           'solve', 'export_page', 'export_onnx', 'bench', 'data_maze_hard', 'data_sudoku_extreme', 'data_arc1',
+           'data_arc2', 'main']
 
 # %% ../nbs/command.ipynb #57b748f2
 """The `trm` command: fill a folder with puzzles, train a Tiny Recursive Model, test it, let it solve your maze, and take it elsewhere.
@@ -330,30 +330,23 @@ def read_text(file: str) -> str:
         raise ValueError(f"{file}: cannot be read as text ({type(error).__name__}); give a text file, or - for the input") from error
 
 # %% ../nbs/command.ipynb #ec2f42de
-def is_shortest(
-    maze,  # (H, W) numpy, tokens of `MAZE`
-    answer,  # (H, W) the same with a path
-) -> bool:
-    "Whether the answer marks one shortest path, whichever it is, and leaves all other cells as they are."
-    from trm_course.puzzles.maze import EMPTY, END, PATH, START, WALL, flood
-
-    start, end, marked = maze == START, maze == END, answer == PATH
-    if ((answer != maze) & ~(marked & (maze == EMPTY))).any():
-        return False
-    walk, shortest = (flood(way[None], start[None])[0][end].item() for way in (marked | start | end, maze != WALL))
-    return walk == shortest == int(marked.sum()) + 1
+_FAULTS = {"detour": "it is longer than it need be, or has cells beside it", "broken": "it does not lead through", "nothing": "no cell is marked",
+           "changed": "walls, start or end were moved"}
 
 # %% ../nbs/command.ipynb #caae3f08
 def _maze(text: str, name: str):
     "The tokens (S, S) of a maze, and what gives of an answer to it: its text, whether it is right, and a verdict."
+    from trm_course.puzzles.maze import shortest_path
     from trm_course.puzzles.tokens import MAZE, read_maze, to_square
 
     maze = read_maze(text, name)
 
     def judge(answer):
+        from trm_course.checking.evaluate import shapes
+
         answer = answer[: maze.shape[0], : maze.shape[1]]
-        right = is_shortest(maze, answer)
-        return MAZE.decode(answer), right, "A shortest path" if right else "Not a shortest path"
+        fault = _FAULTS.get(shapes(maze[None], answer[None], shortest_path(maze[None]))[0])
+        return MAZE.decode(answer), not fault, f"Not a shortest path: {fault}" if fault else "A shortest path"
 
     return to_square(maze), judge
 
