@@ -22,8 +22,9 @@ course: $(READY) ## open the course in JupyterLab
 	@$(BIN)/jupyter trust $(NOTEBOOKS) > /dev/null
 	@$(BIN)/jupyter lab $(JUPYTER_OPTIONS)
 
-test: $(READY) ## run all tests
-	@$(BIN)/python -m pytest tests
+test: $(READY) ## run all tests, two files at a time, and then alone those that measure time
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not alone" -n 2 --dist loadfile
+	@$(BIN)/python -m pytest tests -m alone
 
 docs: $(READY) ## build the site into _docs, with Quarto where it is installed, else with smalldocs
 	@if command -v quarto > /dev/null; then \

@@ -156,6 +156,11 @@ def small_network():
     return TRM(TRMConfig(vocabulary=12, width=8, multiple=8, mixer="conv", heads=1, n=1, T=1))
 
 
+def in_order(votes):
+    """Who voted for what, in the order that decides between answers with as many votes."""
+    return {place: list(box.items()) for place, box in votes.boxes.items()}
+
+
 def vote_in_a_process(rank, store, identifiers, parts, tasks, out, built, expected):
     """One of two processes: takes every second batch, gathers, and writes down what the votes say."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
@@ -164,7 +169,7 @@ def vote_in_a_process(rank, store, identifiers, parts, tasks, out, built, expect
         votes.add(*batch)
     whole = votes.gathered()
     (out / f"{rank}.json").write_text(json.dumps([pass_at(votes, tasks), pass_at(whole, tasks), submission(whole, tasks)]))
-    assert ask(small_network(), read_folder(built), steps=1, at_once=4).boxes == expected
+    assert in_order(ask(small_network(), read_folder(built), steps=1, at_once=3)) == expected
     torch.distributed.destroy_process_group()
 
 
@@ -173,7 +178,7 @@ def test_two_processes_vote_as_one(official, chosen, tmp_path):
     for batch in parts:
         one.add(*batch)
     build_arc("arc1", tmp_path / "built", OWN, aug=1)
-    expected = ask(small_network(), read_folder(tmp_path / "built"), steps=1, at_once=4).boxes
+    expected = in_order(ask(small_network(), read_folder(tmp_path / "built"), steps=1, at_once=3))
     assert len(expected) == 6 and all(len(box) == 2 for box in expected.values())
     given = (tmp_path / "store", official["identifiers"], parts, chosen["evaluation"], tmp_path, tmp_path / "built", expected)
     torch.multiprocessing.spawn(vote_in_a_process, given, nprocs=2)

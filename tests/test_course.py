@@ -98,6 +98,7 @@ def course(folder):
             process.communicate()
 
 
+@pytest.mark.alone
 def test_starts_within_five_seconds(tmp_path):
     """The first call may have to install. Of up to eight more one must be quick: the machine may be busy with other things."""
     seconds = []

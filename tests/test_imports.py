@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from notebooks import ROOT, modules
 
 # Every module but the command, which is a program of its own.
@@ -34,6 +35,7 @@ def python(program):
     return subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout
 
 
+@pytest.mark.alone
 def test_all_modules_add_little_to_torch():
     """At most 0.3 s of computing, the best of five; most of it is the hub's library."""
     assert min(float(python(SECONDS)) for _ in range(5)) < 0.3

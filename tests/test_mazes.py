@@ -29,6 +29,7 @@ def test_the_label_rule_gives_all_official_labels():
     assert (shortest_path(questions) == answers).all()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind, size, least, count, limit", [("perfect", 9, None, 1000, 0.3), ("scattered", 30, 110, 30, 30)],
                          ids=["perfect 9x9", "Maze-Hard-like 30x30"])
 def test_a_maze_and_its_label_are_made_in_milliseconds(kind, size, least, count, limit):

@@ -128,6 +128,7 @@ def working(browser):
     assert len(tasks) > 50, "Chromium names its tasks in another way"
 
 
+@pytest.mark.alone
 @needs_browser
 def test_solves_its_first_maze_within_two_seconds(reader, browser):
     """From opening to the right answer: what the page computes, and its own pauses, 60 ms after each call and at most a sixtieth of a second until a picture."""
@@ -231,6 +232,7 @@ def test_threshold_and_new_mazes(reader):
     assert one.grid().shape == (21, 21) and one.tab.evaluate("shortest()") > 20
 
 
+@pytest.mark.alone
 @needs_browser
 def test_never_blocks(reader, browser, model):
     """The largest maze, as fast as it can: between two tasks the browser can draw and listen, and none takes 0.1 s, from opening on."""

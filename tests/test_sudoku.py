@@ -29,6 +29,7 @@ def test_guesses_are_the_ratings_of_another_solver():
         expect_solution(question, answer)
 
 
+@pytest.mark.alone
 def test_sixty_minimal_sudokus_are_made_in_a_second_of_computing():
     """The best of three, so that a busy machine does not matter."""
     taken = []

@@ -97,7 +97,7 @@ class Votes(_OpenBox):
         return sorted(found, key=lambda candidate: candidate[1:], reverse=True)
 
     def gathered(self, group=None) -> "Votes":
-        "The votes of all processes (of a group of torch.distributed) together, the same in each. Every process must call it."
+        "The votes of all processes (of a group of torch.distributed) together, the same in each, by puzzle id. Every process must call it."
         boxes = [None] * torch.distributed.get_world_size(group)
         torch.distributed.all_gather_object(boxes, self.boxes, group)
         whole = Votes(self.identifiers, self.mixing)
@@ -105,6 +105,7 @@ class Votes(_OpenBox):
             for place, box in part.items():
                 for (number, again), vote in box.items():
                     whole.boxes.setdefault(place, {})[number, (process, again) if self.mixing else 0] = vote
+        whole.boxes = {place: dict(sorted(box.items())) for place, box in whole.boxes.items()}
         return whole
 
 # %% ../../nbs/vote.ipynb #c7c6b970
