@@ -1,5 +1,6 @@
 """With the official code's weights our TRM says what the official code said, and learns what it learned."""
 
+import copy
 import json
 import os
 import re
@@ -27,9 +28,8 @@ COMMITTED = ROOT / "data" / "parity" / "official"
 OFFICIAL = ROOT.parent / "shared" / "data" / "parity"
 CASES = ["committed", "attention", "mixer", "learned"]
 WEIGHTS = COMMITTED / "model.safetensors"
-LONG = {"test_same_answers[attention]", "test_same_answers[mixer]", "test_same_gradients[mixer]", "test_same_learning[mixer]"}
-OTHER_ROUNDING = pytest.mark.xfail("Intel" not in made("", 0)["hardware"], reason="made on an Intel processor; others add up in another order, "
-                                 "which long thoughts carry to 1e-4 (the committed figures are held to the same limits everywhere)")
+INTEL = "Intel" in made("", 0)["hardware"]
+CHAOTIC = pytest.mark.xfail(not INTEL, reason="twelve updates of this network carry the rounding of another processor from 1e-6 to 1e-1")
 
 
 @pytest.fixture(params=CASES)
@@ -40,11 +40,17 @@ def case(request):
         return load_official(COMMITTED), load_file(FIGURES)
     if not OFFICIAL.exists():
         pytest.skip(f"needs the official figures at {OFFICIAL}")
-    if request.node.name in LONG:
-        request.applymarker(OTHER_ROUNDING)
+    if request.node.name == "test_same_learning[mixer]":
+        request.applymarker(CHAOTIC)
     arch = json.loads((OFFICIAL / f"{request.param}.json").read_text())["config"]
     model = load_official(OFFICIAL / f"{request.param}.weights.safetensors", arch)
     return model, load_file(OFFICIAL / f"{request.param}.figures.safetensors")
+
+
+def limit(least, rounding):
+    """How far ours may be from a figure that was made on an Intel processor. Others add up in another order, and long thoughts make the difference grow:
+    there it may be four times as far as rounding takes ours from float64."""
+    return least if INTEL else max(least, 4 * rounding.abs().max().item())
 
 
 def batch(figures, name):
@@ -89,20 +95,25 @@ def test_same_answers(case):
     model, figures = case
     told = {name.removeprefix("eval."): value for name, value in figures.items() if name.startswith("eval.step")}
     assert len(told) == 16
-    kept = record(model, figures["eval.inputs"].long(), 4, figures["eval.puzzle_identifiers"].long())
+    question = figures["eval.inputs"].long(), 4, figures["eval.puzzle_identifiers"].long()
+    kept, exact = record(model, *question), record(copy.deepcopy(model).double(), *question)
+    limits = {name: limit(1e-5, kept[name] - exact[name]) for name in told}
     for name, value in told.items():
-        torch.testing.assert_close(kept[name][: len(value)], value, rtol=0, atol=1e-5)
-    assert compare({name: kept[name][: len(value)] for name, value in told.items()}, told) is None
+        torch.testing.assert_close(kept[name][: len(value)], value, rtol=0, atol=limits[name])
+    assert compare({name: kept[name][: len(value)] for name, value in told.items()}, told, tolerance=max(limits.values())) is None
 
 
 def test_same_gradients(case):
     model, figures = case
-    next(train(model, figures))
+    exact = copy.deepcopy(model).double()
+    for each in (model, exact):
+        next(train(each, figures))
     told = {name.removeprefix("train.0.grad.inner."): value for name, value in figures.items() if name.startswith("train.0.grad")}
-    ours = {official_name(name): parameter.grad for name, parameter in model.named_parameters() if name != "table.weight"}
+    ours, exact = ({official_name(name): parameter.grad for name, parameter in each.named_parameters() if name != "table.weight"} for each in (model, exact))
     assert told.keys() <= ours.keys() and len(told) >= 7
     for name, value in told.items():
-        assert (ours[name] - value).norm() <= 1e-5 * value.norm(), name
+        scale = value.norm()
+        assert (ours[name] - value).norm() <= limit(1e-5, (ours[name] - exact[name]).norm() / scale) * scale, name
 
 
 def test_same_learning(case):
