@@ -22,7 +22,7 @@ course: $(READY) ## open the course in JupyterLab
 	@$(BIN)/jupyter trust $(NOTEBOOKS) > /dev/null
 	@$(BIN)/jupyter lab $(JUPYTER_OPTIONS)
 
-test: $(READY) ## run all tests, two files at a time, and then alone those that measure time
+test: $(READY) ## run all tests, two files at a time, and then alone those that need the whole machine
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not alone" -n 2 --dist loadfile
 	@$(BIN)/python -m pytest tests -m alone
 
