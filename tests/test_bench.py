@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_command import complaint, trm
+from test_command import complaint, here
 
 from trm_course.checking import bench
 from trm_course.checking.bench import SIZES, Lap, Size, contest
@@ -73,17 +73,17 @@ def test_halting_saves_calls_and_time():
     (("--peers", "nowhere"), "found no folder nowhere"),
 ], ids=["size", "precision", "rounds", "peers"])
 def test_bad_options_are_one_sentence(change, words, tmp_path):
-    assert words in complaint(trm("bench", *change, cwd=tmp_path))
+    assert words in complaint(here("bench", *change, cwd=tmp_path))
 
 
 def test_a_peer_without_its_environment_is_one_sentence(tmp_path):
     (tmp_path / "peers" / "half").mkdir(parents=True)
-    done = trm("bench", "--size", "sudoku-6", "--peers", "peers", cwd=tmp_path)
+    done = here("bench", "--size", "sudoku-6", "--peers", "peers", cwd=tmp_path)
     assert "has no env/bin/python and step.py" in complaint(done)
 
 
 def test_the_command_adds_rows(peers, tmp_path):
-    done = trm("bench", "--size", "sudoku-6", "--rounds", 1, "--peers", peers, "--out", tmp_path / "rows.jsonl", cwd=tmp_path)
+    done = here("bench", "--size", "sudoku-6", "--rounds", 1, "--peers", peers, "--out", tmp_path / "rows.jsonl", cwd=tmp_path)
     assert done.returncode == 0 and "slow" in done.stdout
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert [(row["size"], row["who"]) for row in rows] == [("sudoku-6", "ours"), ("sudoku-6", "plain"), ("sudoku-6", "slow")]

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -48,6 +50,14 @@ def trm(*arguments, cwd, **options):
     return subprocess.run([*PROGRAM, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120, **options)
 
 
+def here(*arguments, cwd, input=""):
+    """The same in this process: another one has to start PyTorch first, which takes longer than most lines."""
+    said, beside = StringIO(), StringIO()
+    with chdir(cwd), patch("sys.stdin", StringIO(input)), redirect_stdout(said), redirect_stderr(beside):
+        code = main([*map(str, arguments)])
+    return subprocess.CompletedProcess(arguments, code, said.getvalue(), beside.getvalue())
+
+
 def complaint(done):
     """The one sentence of a command that refuses its input; checks that it says nothing else."""
     assert done.returncode == 2, done.stderr
@@ -77,13 +87,13 @@ def test_solves_a_maze(given, tmp_path):
 
 @pytest.mark.parametrize("maze", [WIDE, TALL], ids=["wide", "tall"])
 def test_solves_a_rectangular_maze(maze, tmp_path):
-    done = trm("solve", "-", cwd=tmp_path, input=maze)
+    done = here("solve", "-", cwd=tmp_path, input=maze)
     assert done.returncode == 0
     assert done.stdout.replace("o", ".") == maze != done.stdout
 
 
 def test_a_wrong_answer_ends_with_one(untrained, tmp_path):
-    done = trm("solve", "-", "--weights", untrained, cwd=tmp_path, input=WIDE)
+    done = here("solve", "-", "--weights", untrained, cwd=tmp_path, input=WIDE)
     assert done.returncode == 1
     assert [len(line) for line in done.stdout.splitlines()] == [8] * 5
     assert re.match("Not a shortest path: [a-z, ]+, after ", done.stderr) and done.stderr.count("\n") == 1
@@ -91,7 +101,7 @@ def test_a_wrong_answer_ends_with_one(untrained, tmp_path):
 
 def test_solves_a_sudoku(tmp_path):
     (question,), (answer,) = (["\n".join("".join(map(str, row)) for row in grid) for grid in grids] for grids in make_sudokus(1, 9, 0, holes=46))
-    done = trm("solve", "-", cwd=tmp_path, input=question.replace("0", "."))
+    done = here("solve", "-", cwd=tmp_path, input=question.replace("0", "."))
     assert (done.returncode, done.stdout) == (0, answer + "\n")
     assert done.stderr.startswith("The solution, after ") and done.stderr.count("\n") == 1
 
@@ -100,7 +110,7 @@ def test_a_wrong_sudoku_ends_with_one_and_says_why(tmp_path):
     torch.manual_seed(0)
     TRM(SMALL_SUDOKU).save_pretrained(tmp_path / "untrained")
     (question,), _ = make_sudokus(1, 6, 0)
-    done = trm("solve", "-", "--weights", tmp_path / "untrained", cwd=tmp_path, input="".join(map(str, question.ravel())))
+    done = here("solve", "-", "--weights", tmp_path / "untrained", cwd=tmp_path, input="".join(map(str, question.ravel())))
     assert done.returncode == 1 and [len(line) for line in done.stdout.splitlines()] == [6] * 6
     assert done.stderr.startswith("Not the solution: answer") and done.stderr.count("\n") == 1
 
@@ -134,7 +144,7 @@ MAZES = {
 @pytest.mark.parametrize("text, words", MAZES.values(), ids=MAZES)
 def test_refuses_a_bad_puzzle(text, words, tmp_path):
     (tmp_path / "maze.txt").write_text(text)
-    said = complaint(trm("solve", "maze.txt", cwd=tmp_path))
+    said = complaint(here("solve", "maze.txt", cwd=tmp_path))
     assert "maze.txt" in said and words in said
 
 
@@ -189,12 +199,16 @@ LINES = {
 }
 
 
+def test_a_process_refuses_alike(tmp_path):
+    assert complaint(trm("train", "maze-10", cwd=tmp_path)) == complaint(here("train", "maze-10", cwd=tmp_path))
+
+
 @pytest.mark.parametrize("line, words", LINES.values(), ids=LINES)
 def test_refuses_bad_arguments(line, words, tmp_path):
     (tmp_path / "maze.txt").write_text(MAZE)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "folder").mkdir()
-    assert words in complaint(trm(*line.split(), cwd=tmp_path))
+    assert words in complaint(here(*line.split(), cwd=tmp_path))
 
 
 def remove(name):
@@ -238,7 +252,7 @@ FOLDERS = {
 def test_refuses_bad_weights(spoil, words, tmp_path):
     TRM(LAPTOP).save_pretrained(tmp_path / "weights")
     spoil(tmp_path / "weights")
-    assert words in complaint(trm("solve", "-", "--weights", "weights", cwd=tmp_path, input=MAZE))
+    assert words in complaint(here("solve", "-", "--weights", "weights", cwd=tmp_path, input=MAZE))
 
 
 # Voting
@@ -247,7 +261,7 @@ def test_refuses_bad_weights(spoil, words, tmp_path):
 def arc(tmp_path_factory):
     """A folder of three ARC tasks of two tests each, and weights for it that have learnt nothing."""
     folder = tmp_path_factory.mktemp("arc")
-    assert trm("data", "arc1", "--source", OWN, "--aug", 3, "--out", "tasks", cwd=folder).returncode == 0
+    assert here("data", "arc1", "--source", OWN, "--aug", 3, "--out", "tasks", cwd=folder).returncode == 0
     torch.manual_seed(0)
     network = TRM(BLANK)
     torch.nn.init.normal_(network.halting_head.weight)  # so that no two answers are equally sure
@@ -256,7 +270,7 @@ def arc(tmp_path_factory):
 
 
 def test_votes_on_every_test_of_every_task(arc, tmp_path):
-    done = trm("vote", "tasks", "--weights", "weights", "--steps", 2, "--attempts", 3, "--out", tmp_path / "submission.json", cwd=arc)
+    done = here("vote", "tasks", "--weights", "weights", "--steps", 2, "--attempts", 3, "--out", tmp_path / "submission.json", cwd=arc)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("3 tasks of tasks, 24 questions; ")
     assert [line.split()[0] for line in done.stdout.splitlines()[1:-1]] == ["1", "2", "5", "10", "100", "1000"]
@@ -284,7 +298,7 @@ def test_counts_what_is_right(arc, monkeypatch, capsys):
 
 def test_two_processes_vote_as_one(arc, tmp_path):
     line = ["vote", "tasks", "--weights", "weights", "--steps", "1", "--at-once", "5", "--out"]
-    assert trm(*line, tmp_path / "one.json", cwd=arc).returncode == 0
+    assert here(*line, tmp_path / "one.json", cwd=arc).returncode == 0
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python", *PROGRAM, *line, str(tmp_path / "two.json")]
     done = subprocess.run(launch, cwd=arc, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -296,7 +310,7 @@ def test_two_processes_vote_as_one(arc, tmp_path):
 def test_refuses_to_vote_on_a_folder_of_something_else(name, arc, tmp_path):
     shutil.copytree(arc / "tasks", tmp_path / "tasks")
     (tmp_path / "tasks" / name).unlink()
-    assert f"tasks: found no {name}" in complaint(trm("vote", "tasks", "--weights", arc / "weights", cwd=tmp_path))
+    assert f"tasks: found no {name}" in complaint(here("vote", "tasks", "--weights", arc / "weights", cwd=tmp_path))
 
 
 @pytest.mark.parametrize("change, words", [
@@ -306,13 +320,13 @@ def test_refuses_to_vote_on_a_folder_of_something_else(name, arc, tmp_path):
 ], ids=["vocabulary", "size", "ids"])
 def test_refuses_to_vote_with_weights_of_another_folder(change, words, arc, tmp_path):
     TRM(replace(BLANK, **change)).save_pretrained(tmp_path / "weights")
-    assert words in complaint(trm("vote", arc / "tasks", "--weights", "weights", cwd=tmp_path))
+    assert words in complaint(here("vote", arc / "tasks", "--weights", "weights", cwd=tmp_path))
 
 
 # Exporting
 
 def test_exports_a_page(tmp_path):
-    done = trm("export", "page", "--weights", "maze-small", "--out", "page.html", cwd=tmp_path)
+    done = here("export", "page", "--weights", "maze-small", "--out", "page.html", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "Open it in a browser:  page.html\n", "")
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
 
@@ -320,7 +334,7 @@ def test_exports_a_page(tmp_path):
 def test_exports_onnx(tmp_path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
-    done = trm("export", "onnx", "--out", "trm.onnx", "--size", 5, cwd=tmp_path)
+    done = here("export", "onnx", "--out", "trm.onnx", "--size", 5, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "Written:  trm.onnx\n", "")
     onnx.checker.check_model(tmp_path / "trm.onnx")
 
@@ -331,7 +345,7 @@ def test_exports_onnx(tmp_path):
 ], ids=["attention", "mlp"])
 def test_a_page_of_other_networks_is_refused(change, words, tmp_path):
     save_another(**change)(tmp_path / "weights")
-    said = complaint(trm("export", "page", "--weights", "weights", cwd=tmp_path))
+    said = complaint(here("export", "page", "--weights", "weights", cwd=tmp_path))
     assert words in said and "export these weights as onnx" in said
 
 
@@ -417,17 +431,17 @@ def test_a_full_disk_leaves_the_weights_as_they_were(untrained, tmp_path):
 
 
 def test_refuses_the_checkpoint_of_another_recipe(trained):
-    assert "another seed" in complaint(trm("train", "maze-9", "--seed", 1, "--out", trained, cwd=trained))
+    assert "another seed" in complaint(here("train", "maze-9", "--seed", 1, "--out", trained, cwd=trained))
 
 
 def test_refuses_a_truncated_checkpoint(trained, tmp_path):
     whole = (trained / "checkpoint.safetensors").read_bytes()
     (tmp_path / "checkpoint.safetensors").write_bytes(whole[: len(whole) // 2])
-    assert "truncated" in complaint(trm("train", "maze-9", "--out", tmp_path, cwd=tmp_path))
+    assert "truncated" in complaint(here("train", "maze-9", "--out", tmp_path, cwd=tmp_path))
 
 
 def test_tests_what_was_trained(trained):
-    done = trm("eval", trained, "--count", 20, "--steps", 1, 2, cwd=trained)
+    done = here("eval", trained, "--count", 20, "--steps", 1, 2, cwd=trained)
     assert done.returncode == 0
     assert done.stdout.startswith("20 unseen puzzles of perfect 9x9") and done.stdout.count(", n=20)") == 3
 
@@ -439,8 +453,8 @@ def test_tests_on_a_table_and_on_a_folder_alike(data, tmp_path):
     rows = ["question,answer", *(",".join(tokens.MAZE.decode(grid).replace("\n", "") for grid in pair) for pair in zip(maze, path))]
     (tmp_path / "table" / "test.csv").write_text("\n".join(rows))
     (tmp_path / "table" / "train.csv").write_text("\n".join(rows))
-    assert trm("data", "maze-hard", "--source", "table", "--out", "folder", cwd=tmp_path).returncode == 0
-    done = trm("eval", "maze-hard", "--weights", "maze-small", "--data", data, "--steps", 4, cwd=tmp_path)
+    assert here("data", "maze-hard", "--source", "table", "--out", "folder", cwd=tmp_path).returncode == 0
+    done = here("eval", "maze-hard", "--weights", "maze-small", "--data", data, "--steps", 4, cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.startswith("8 unseen puzzles of ")
     scores = score(TRM.from_pretrained(shipped("maze-small")), as_batch(maze, path), (4,))
     assert f"after   4 steps  {scores[4]}" in done.stdout
@@ -449,7 +463,7 @@ def test_tests_on_a_table_and_on_a_folder_alike(data, tmp_path):
 def test_looks_from_several_sides(trained, tmp_path):
     """Mazes that no training has come to, where eight looks say something else than one."""
     line = ("eval", "maze-small", "--weights", trained, "--size", 7, "--count", 20, "--steps", 2, "--out", "rows.jsonl", "--views")
-    assert [trm(*line, views, cwd=tmp_path).returncode for views in (1, 8)] == [0, 0]
+    assert [here(*line, views, cwd=tmp_path).returncode for views in (1, 8)] == [0, 0]
     rows = [json.loads(row) for row in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert [row["views"] for row in rows] == [1, 1, 8, 8]
     test = Batch(*(column[:20] for column in MazeTask("perfect", 7).split().test))

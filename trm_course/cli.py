@@ -252,6 +252,12 @@ def _expect_same(network, weights: str, header, folder: Path):
         if found not in (None, 0, expected):  # a convolution takes any number of cells, a network without a table any ids
             raise ValueError(f"weights: found {found} {what} in {weights}, but {expected} in {folder}; use weights that were trained on this folder")
 
+
+def _expect_a_folder_for(out: Path):
+    "Raises ValueError where a file cannot be written in the end, before the work begins."
+    if not out.absolute().parent.is_dir():
+        raise ValueError(f"out: {out} cannot be written, its folder does not exist; make it first")
+
 # %% ../nbs/command.ipynb #325b09a3
 @_command(app)
 def vote(data: Annotated[Path, Positional, arg(metavar="DIR")], weights: str, steps: int = 16, attempts: int = 2, at_once: int = 128, out: Path | None = None):
@@ -270,8 +276,8 @@ def vote(data: Annotated[Path, Positional, arg(metavar="DIR")], weights: str, st
     for name, number in dict(steps=steps, attempts=attempts, at_once=at_once).items():
         if number < 1:
             raise ValueError(f"{name}: found {number}, expected at least 1")
-    if out and not out.absolute().parent.is_dir():
-        raise ValueError(f"out: {out} cannot be written, its folder does not exist; make it first")
+    if out:
+        _expect_a_folder_for(out)
     _vote(data, weights, steps, attempts, at_once, out)
 
 # %% ../nbs/command.ipynb #d995a317
@@ -433,6 +439,7 @@ def export_onnx(weights: str = "maze-small", out: Path = Path("trm.onnx"), size:
     """
     if not 2 <= size <= 60:
         raise ValueError(f"size: found {size}, expected 2 to 60 cells on a side")
+    _expect_a_folder_for(out)
     from trm_course.looking import export as writer
 
     print(f"Written:  {writer.export_onnx(load(weights), out, size)}")
