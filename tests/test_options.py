@@ -47,7 +47,8 @@ def test_a_cold_average_is_that_of_the_official_code():
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a compiler")
 def test_compiling_changes_nothing_but_rounding():
-    assert losses(replace(SMALL, compiled=True)) == pytest.approx(losses(SMALL), abs=1e-4)
+    short = replace(SMALL, model=replace(SMALL.model, layers=1, n=1))  # each call of a block takes seconds to compile
+    assert losses(replace(short, compiled=True)) == pytest.approx(losses(short), abs=1e-4)
 
 
 def test_a_tracker_hears_what_the_log_holds():
@@ -70,13 +71,13 @@ def test_a_tracker_hears_what_the_log_holds():
 
 
 def test_a_recipe_of_the_paper_runs_from_the_command(tmp_path):
-    """At its true width, on puzzles of 25 cells."""
-    header = Header(pad_id=0, ignore_label_id=0, blank_identifier_id=0, vocab_size=6, seq_len=25, num_puzzle_identifiers=1, total_groups=1, mean_puzzle_examples=1)
+    """At its true width, on puzzles of 9 cells."""
+    header = Header(pad_id=0, ignore_label_id=0, blank_identifier_id=0, vocab_size=6, seq_len=9, num_puzzle_identifiers=1, total_groups=1, mean_puzzle_examples=1)
     random, count = np.random.default_rng(0), np.ones(8, int)
     with new_folder(tmp_path / "mazes") as folder:
         for name in ("train", "test"):
-            write_set(folder / name, [random.integers(1, 6, (2, 8, 25))], header, count, count)
-    line = f"train maze-hard --data {tmp_path / 'mazes'} --batch 2 --updates 2 --recompute --clip inf --out {tmp_path / 'run'}"
+            write_set(folder / name, [random.integers(1, 6, (2, 8, 9))], header, count, count)
+    line = f"train maze-hard --data {tmp_path / 'mazes'} --batch 1 --updates 2 --recompute --clip inf --out {tmp_path / 'run'}"
     assert main(line.split()) == 0
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoint.safetensors", "config.json", "log.jsonl", "model.safetensors"}
     assert main(f"eval {tmp_path / 'run'} --data {tmp_path / 'mazes'} --steps 1 --out {tmp_path / 'scores.jsonl'}".split()) == 0

@@ -297,17 +297,15 @@ def test_asks_for_nothing_and_is_small(model):
 SIZES = {7: 434, 9: 34, 11: 14, 13: 6, 15: 5, 17: 3, 19: 2, 21: 2}  # how many mazes of each size, 500 together
 MOST = 3  # supervision steps
 
-START_JOBS = """({ exact, jobs }) => {
-    const exactWeights = Object.fromEntries(exact.map(([name, numbers]) => [name, Float32Array.from(numbers)]));
-    const engines = { exact: new Engine(engine.config, exactWeights), packed: engine };
+START_JOBS = """jobs => {
     window.results = [];
     (function next() {
         if (results.length === jobs.length) return;
-        const { weights, tokens, steps } = jobs[results.length], network = engines[weights];
-        const x = network.embed(tokens), state = network.start(tokens.length), seen = [];
+        const { tokens, steps } = jobs[results.length];
+        const x = engine.embed(tokens), state = engine.start(tokens.length), seen = [];
         for (let step = 0; step < steps; step++) {
-            for (const call of network.step(x, state));
-            seen.push({ logits: [...network.logits(state.y)], q: network.q(state.y), answer: [...network.answer(state.y)] });
+            for (const call of engine.step(x, state));
+            seen.push({ logits: [...engine.logits(state.y)], q: engine.q(state.y), answer: [...engine.answer(state.y)] });
         }
         results.push(seen);
         setTimeout(next);
@@ -335,12 +333,11 @@ def read_back(model):
 
 
 def run_jobs(browser, model, jobs, tabs=2):
-    """What the engine makes of each job, computed in two tabs at once."""
-    exact = [(name, tensor.flatten().tolist()) for name, tensor in model.state_dict().items()]
+    """What the page's engine makes of each job, computed in two tabs at once."""
     pages = [browser.new_context(reduced_motion="reduce").new_page() for _ in range(tabs)]
     for number, page in enumerate(pages):
         page.set_content(thinking_page(model).document())
-        page.evaluate(START_JOBS, dict(exact=exact, jobs=jobs[number::tabs]))
+        page.evaluate(START_JOBS, jobs[number::tabs])
     results = [None] * len(jobs)
     for number, page in enumerate(pages):
         page.wait_for_function("count => results.length === count", arg=len(jobs[number::tabs]), timeout=240_000, polling=200)
@@ -349,33 +346,22 @@ def run_jobs(browser, model, jobs, tabs=2):
     return results
 
 
-def unrolled(network, rows, steps):
-    """What PyTorch makes of each row in its own number of steps: (logits, q) of every step."""
-    thought = network.unroll(rows, MOST)
-    return [(thought.logits[:count, maze], thought.q[:count, maze]) for maze, count in enumerate(steps)]
-
-
 @needs_browser
 def test_engine_is_the_network(browser, model):
-    """500 mazes, each until PyTorch's network is sure or for three steps, once with exact weights and once with the page's. In both, after
-    every step, all logits and q agree within 0.001 with PyTorch's that has the same weights, each network going on from its own state, and
-    the answers agree in every cell; and where it is sure, the page answers as the network with exact weights does."""
-    names, jobs, expected = {"exact": model, "packed": read_back(model)}, [], []
+    """500 mazes, each until PyTorch's network is sure or for three steps. After every step all logits and q agree within 0.001 with PyTorch's that has
+    the page's weights, each network going on from its own state, and the answers agree in every cell; in the end also with those of the exact weights."""
+    packed, jobs, expected = read_back(model), [], []
     for rows in mazes():
-        sure = torch.cat([model.unroll(rows, MOST - 1).q > 0, torch.ones(1, len(rows), dtype=bool)])  # (steps, B)
-        steps = (sure.int().argmax(0) + 1).tolist()
-        for weights, network in names.items():
-            jobs += [dict(weights=weights, tokens=row, steps=count) for row, count in zip(rows.tolist(), steps)]
-            expected += unrolled(network, rows, steps)
-    results, last = run_jobs(browser, model, jobs), {name: [] for name in names}
-    for job, seen, (logits, q) in zip(jobs, results, expected, strict=True):
+        exact, thought = model.unroll(rows, MOST), packed.unroll(rows, MOST)
+        sure = torch.cat([exact.q[:-1] > 0, torch.ones(1, len(rows), dtype=bool)])  # (steps, B)
+        for maze, steps in enumerate((sure.int().argmax(0) + 1).tolist()):
+            jobs.append(dict(tokens=rows[maze].tolist(), steps=steps))
+            expected.append((thought.logits[:steps, maze], thought.q[:steps, maze], exact.logits[steps - 1, maze].argmax(-1)))
+    assert len(jobs) == 500
+    for seen, (logits, q, last) in zip(run_jobs(browser, model, jobs), expected, strict=True):
         found, answers = torch.tensor([step["logits"] for step in seen]).reshape(logits.shape), torch.tensor([step["answer"] for step in seen])
         assert (found - logits).abs().max() < 1e-3 and (torch.tensor([step["q"] for step in seen]) - q).abs().max() < 1e-3
-        assert torch.equal(answers, logits.argmax(-1))
-        last[job["weights"]].append((answers[-1], q[-1] > 0))
-    assert len(last["exact"]) == 500
-    same = [torch.equal(answer, packed) for (answer, _), (packed, _) in zip(last["exact"], last["packed"], strict=True)]
-    assert all(same)
+        assert torch.equal(answers, logits.argmax(-1)) and torch.equal(answers[-1], last)
 
 
 @needs_browser

@@ -408,7 +408,7 @@ def chosen(network: TRM, validation: Batch, steps: int) -> float:
 # %% ../../nbs/speed.ipynb #713549c4
 def halting(
     name: str,  # one of TRAINED
-    count: int = 1000,  # test puzzles, answered in handfuls of 100
+    count: int = 1000,  # test puzzles, answered in handfuls of 100; the threshold is chosen on as many validation puzzles, or all there are
     steps: int = 16,  # supervision steps at most
 ) -> dict:  # a row
     "Solves test puzzles with shipped weights, each handful with the `chosen` threshold and with a fixed number of steps in turns."
@@ -416,7 +416,7 @@ def halting(
     weights, task = TRAINED[name]
     network, split, never = TRM.from_pretrained(shipped(weights)), task.split(), 1 - 1e-12
     inputs, labels = split.test.inputs[:count], split.test.labels[:count]
-    threshold = chosen(network, split.validation, steps)
+    threshold = chosen(network, Batch(*(column[:count] for column in split.validation)), steps)
     halted, fixed = zip(*([_timed(network.predict, some, steps, stop) for stop in (threshold, never)] for some in inputs.split(100)))
     right, right_fixed = (exact(torch.cat([answers for (answers, _, _), _ in way]), labels).sum().item() for way in (halted, fixed))
     taken = torch.cat([taken for (_, taken, _), _ in halted])

@@ -47,8 +47,9 @@ def draw_puzzles(
     groups, starts = puzzles.group_indices, puzzles.puzzle_indices
     random, within = np.random.Generator(np.random.Philox(seed + 1)), np.random.RandomState(seed)
     order = np.concatenate([random.permutation(len(groups) - 1) for _ in range(epochs)])
-    for puzzle in random.integers(groups[order], groups[order + 1]):
-        yield starts[puzzle] + within.permutation(starts[puzzle + 1] - starts[puzzle])
+    drawn = random.integers(groups[order], groups[order + 1])
+    for first, examples in zip(starts[drawn], starts[drawn + 1] - starts[drawn]):
+        yield first + within.permutation(examples)
 
 # %% ../../nbs/folder.ipynb #d18afa28
 def training_batches(
