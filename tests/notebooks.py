@@ -33,7 +33,10 @@ SETTINGS.read(ROOT / "settings.ini")
 FLAGS = set(SETTINGS["DEFAULT"]["tst_flags"].split())
 
 # The longest notebooks, and the seconds that each may take in the tests.
-LIMITS = {"16_training": 240, "21_mistakes": 150, "14_ema": 150, "24_arc": 90, "23_sudoku": 90}
+LIMITS = {"16_training": 240, "21_mistakes": 150, "24_arc": 90, "23_sudoku": 90}
+
+# Those with sliders and menus of their own, whose test runs them once for all.
+WITH_PANELS = ["06_mixers", "09_deep_recursion", "10_halting", "14_ema"]
 
 # A room may import from rooms with a smaller number; anything that is not listed comes last.
 ROOMS = {"puzzles": 0, "nets": 1, "recursion": 2, "learning": 3, "checking": 4, "looking": 4, "cli": 5}

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from notebooks import ROOT
-from test_command import PROGRAM, complaint, trm
+from test_command import PROGRAM, complaint, here, trm
 from test_mazes import OFFICIAL as MAZES
 from test_mazes import grids
 
@@ -181,7 +181,7 @@ def as_digits(array):
 
 
 def test_fills_a_folder_from_tables(tables, tmp_path):
-    done = trm("data", "sudoku-extreme", "--source", tables, "--subsample", 20, "--aug", 3, "--out", "new/sudoku", cwd=tmp_path)
+    done = here("data", "sudoku-extreme", "--source", tables, "--subsample", 20, "--aug", 3, "--out", "new/sudoku", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "new/sudoku: 20 training puzzles, each with 3 augmented copies, and 10 test puzzles\n"), done.stderr
     folder = read_folder(tmp_path / "new" / "sudoku")
     assert folder.train.inputs.shape == (80, 81) and folder.test.inputs.shape == (10, 81)
@@ -191,7 +191,7 @@ def test_fills_a_folder_from_tables(tables, tmp_path):
 
 
 def test_makes_mazes_and_solves_their_copies_again(tmp_path):
-    assert trm("data", "maze-hard", "--generate", "--subsample", 3, "--aug", 7, "--out", "mazes", cwd=tmp_path).returncode == 0
+    assert here("data", "maze-hard", "--generate", "--subsample", 3, "--aug", 7, "--out", "mazes", cwd=tmp_path).returncode == 0
     puzzles = read_folder(tmp_path / "mazes").train
     mazes, answers = (convert(np.array(array).reshape(-1, 30), MAZE_HARD, MAZE).reshape(-1, 30, 30) for array in (puzzles.inputs, puzzles.labels))
     assert len(mazes) == 24
@@ -201,13 +201,13 @@ def test_makes_mazes_and_solves_their_copies_again(tmp_path):
 @pytest.mark.skipif(not MAZES.exists(), reason=f"needs the official training set of Maze-Hard at {MAZES}")
 def test_fills_a_folder_with_the_official_mazes(tmp_path):
     """One table: a tenth of it becomes the test set."""
-    done = trm("data", "maze-hard", "--source", MAZES, "--out", "mazes", cwd=tmp_path)
+    done = here("data", "maze-hard", "--source", MAZES, "--out", "mazes", cwd=tmp_path)
     assert "900 training puzzles, each with 0 augmented copies, and 100 test puzzles" in done.stdout, done.stderr
 
 
 @pytest.mark.skipif(not PUBLIC.exists(), reason=f"needs Sudokus at {PUBLIC}")
 def test_fills_a_folder_with_public_sudokus(tmp_path):
-    done = trm("data", "sudoku-extreme", "--source", PUBLIC, "--aug", 2, "--out", "sudokus", cwd=tmp_path)
+    done = here("data", "sudoku-extreme", "--source", PUBLIC, "--aug", 2, "--out", "sudokus", cwd=tmp_path)
     assert "800 training puzzles, each with 2 augmented copies, and 200 test puzzles" in done.stdout, done.stderr
 
 
@@ -281,7 +281,7 @@ def test_a_broken_build_leaves_nothing_that_looks_whole(how, code, tables, tmp_p
     left = sorted(path.name for path in tmp_path.iterdir() if path.name != "train.csv")
     assert process.returncode == code
     assert not left if how == signal.SIGINT else len(left) == 1 and left[0].endswith(".unfinished")
-    assert trm("data", "sudoku-extreme", "--source", tables, "--out", "large", cwd=tmp_path).returncode == 0
+    assert here("data", "sudoku-extreme", "--source", tables, "--out", "large", cwd=tmp_path).returncode == 0
     read_folder(tmp_path / "large")
 
 

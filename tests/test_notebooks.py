@@ -1,9 +1,9 @@
-"""Every notebook runs from top to bottom: the longest alone, within a limit, the others by `nbdev_test`."""
+"""Every notebook runs from top to bottom: the longest alone, within a limit, those with panels in test_widgets, the others by `nbdev_test`."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from notebooks import LIMITS, ROOT, nbdev, run
+from notebooks import LIMITS, ROOT, WITH_PANELS, nbdev, run
 
 pytestmark = pytest.mark.alone
 
@@ -31,4 +31,4 @@ def test_runs(name, runs):
 
 def test_nbdev_test():
     """It runs several notebooks in one process."""
-    nbdev("nbdev_test", ROOT, "--skip_file_re", f"^(_|{'|'.join(LIMITS)})")
+    nbdev("nbdev_test", ROOT, "--skip_file_re", f"^(_|{'|'.join([*LIMITS, *WITH_PANELS])})")

@@ -29,8 +29,8 @@ fit(recipe, folder, watch=watch, every=1e-9)
 def train(processes, folder, cwd, stop_at=0, precision="float32"):
     """Trains 12 updates with so many processes, or until the main one is killed; the exit code."""
     (cwd / "program.py").write_text(PROGRAM)
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "program.py", folder, str(stop_at), precision]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"] if processes > 1 else []
+    done = subprocess.run([sys.executable, *launcher, "program.py", folder, str(stop_at), precision], cwd=cwd, capture_output=True, text=True, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert stop_at or done.returncode == 0, done.stderr
     return done.returncode
 
