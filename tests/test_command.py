@@ -334,7 +334,8 @@ def test_exports_a_page(tmp_path):
 def test_exports_onnx(tmp_path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
-    done = here("export", "onnx", "--out", "trm.onnx", "--size", 5, cwd=tmp_path)
+    save_another(width=8, multiple=8, layers=1, n=1, T=1)(tmp_path / "weights")
+    done = here("export", "onnx", "--weights", "weights", "--out", "trm.onnx", "--size", 5, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "Written:  trm.onnx\n", "")
     onnx.checker.check_model(tmp_path / "trm.onnx")
 
