@@ -22,8 +22,8 @@ course: $(READY) ## open the course in JupyterLab
 	@$(BIN)/jupyter trust $(NOTEBOOKS) > /dev/null
 	@$(BIN)/jupyter lab $(JUPYTER_OPTIONS)
 
-test: $(READY) ## run all tests, three files at a time, and then alone those that need the whole machine
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not alone" -n 3 --dist loadfile --no-loadscope-reorder
+test: $(READY) ## run all tests, two files at a time, and then alone those that need the whole machine
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not alone" -n 2 --dist loadfile
 	@$(BIN)/python -m pytest tests -m alone
 
 docs: $(READY) ## build the site into _docs, with Quarto where it is installed, else with smalldocs
