@@ -236,8 +236,8 @@ class Size:
 SIZES = {
     "maze-9": Size(LAPTOP, 81, 32),
     "sudoku-6": Size(SMALL_SUDOKU, 36, 32),
-    "sudoku-mlp": Size(TRMConfig(vocabulary=11, length=97, mixer="mlp", positions="none"), 97, 4),
-    "sudoku-attention": Size(TRMConfig(vocabulary=11, length=97), 97, 4),
+    "sudoku-mlp": Size(TRMConfig(vocabulary=11, length=97, mixer="mlp", positions="none"), 97, 8),
+    "sudoku-attention": Size(TRMConfig(vocabulary=11, length=97), 97, 8),
     "maze-hard": Size(TRMConfig(vocabulary=6, length=916, n=4), 916, 1),
 }
 

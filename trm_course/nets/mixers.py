@@ -71,7 +71,8 @@ class MLPMixer(nn.Module):
         if h.shape[1] != self.length:
             raise ValueError(f"an mlp mixer for {self.length} tokens was given {h.shape[1]}; "
                              "use a network made for that size, or mixer='conv'")
-        return self.over_tokens(h.transpose(1, 2)).transpose(1, 2)
+        channels = h.transpose(1, 2).contiguous()  # (B, D, L); copied once here, and not by each product
+        return self.over_tokens(channels).transpose(1, 2)
 
 # %% ../../nbs/06_mixers.ipynb #65d97784
 class ConvMixer(nn.Module):
