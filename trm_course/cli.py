@@ -157,6 +157,7 @@ SIDES = {1: (0,), 2: (0, 4), 8: range(8)}  # symmetries of a square, by the numb
 EXAMS = {  # what the networks that come with the course are for, by their names
     "maze-small": dict(kind="perfect", size=9),
     "maze-hard": dict(kind="scattered", size=30, least=110),
+    "maze-told": dict(kind="scattered", size=30, least=110),
     "sudoku": dict(kind="sudoku", size=9),
 }
 
