@@ -9,7 +9,7 @@ __all__ = ['Linear', 'rms_norm', 'SwiGLU', 'attend', 'Attention']
 """The parts of one step of thought: linear maps, normalisation, the gated unit and attention.
 
 The weights start so that a `Linear` keeps numbers at about size 1 per channel; `SwiGLU` gives back a bit less, and an untrained
-`Attention` over many tokens much less, being a mean. `rms_norm` after each sum brings them back to 1. None has a bias. Read in this order: `Linear`, `rms_norm`, `SwiGLU`, `Attention`. Source: the paper's section 4 and the official
+`Attention` over many tokens much less, being a mean. `rms_norm` after each sum brings them back to 1. None has a bias. Read in this order: `Linear`, `rms_norm`, `SwiGLU`, `attend`, `Attention`. Source: the paper's section 4 and the official
 repository's models/layers.py."""
 
 import torch
