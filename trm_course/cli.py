@@ -300,6 +300,8 @@ def _vote(data: Path, weights: str, steps: int, attempts: int, at_once: int, out
         if out:
             out.write_text(json.dumps(submission(votes, tasks, attempts)), "utf-8")
             print(f"Written:  {out}")
+    if together.num_processes > 1:
+        time.sleep(0.5)  # as in `fit`
     together.destroy_process_group()
 
 # %% ../nbs/command.ipynb #27226eda

@@ -218,6 +218,8 @@ def _finish(trainer: Trainer, folder: Path | None) -> TRM:
         _write_log(trainer, folder)  # once more, in case that somebody pulled the plug between checkpoint and log
         if trainer.accelerator.is_main_process:
             trainer.network.save_pretrained(folder)
+    if trainer.accelerator.num_processes > 1:
+        time.sleep(0.5)  # its threads put their last messages away; a process that ends before they have crashes
     trainer.accelerator.end_training()
     return trainer.network.eval()
 
