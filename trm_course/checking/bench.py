@@ -266,7 +266,7 @@ def _timed(function, *given):
 class _Learner:
     "A network in training. It learns the same puzzles again and again, from where it left them."
 
-    Update = OurUpdate
+    Update, whole = OurUpdate, "think"  # `whole` makes all calls of the net, which are compiled as one program
 
     def __init__(self, size: Size, precision: str, compiled: bool = False):
         torch.manual_seed(0)
@@ -274,7 +274,7 @@ class _Learner:
         self.update, self.state = self.Update(self.network), self.network.start(size.batch, size.cells)
         self.compiled = compiled
         if compiled:
-            self.network.net.compile()
+            setattr(self.network, self.whole, torch.compile(getattr(self.network, self.whole)))
 
     def _autocast(self):
         return torch.autocast("cpu", torch.bfloat16, enabled=self.low)
@@ -320,7 +320,7 @@ class Ours(_Learner):
 class Plain(Ours):
     "The plain network with the same weights."
 
-    name, Update = "plain", PlainUpdate
+    name, Update, whole = "plain", PlainUpdate, "forward"
 
     def make(self, size: Size) -> PlainTRM:
         "The plain network."

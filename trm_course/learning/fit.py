@@ -51,7 +51,7 @@ class Run:
             for task, held in zip(recipe.tasks, self.held_out)
         ]
         if recipe.compiled:
-            self.network.net.compile()
+            self.network.think = torch.compile(self.network.think)
         self.updates, self.seconds, self.saved, self.log = 0, 0.0, 0, []  # `saved`: how many updates the last save holds
 
     @property

@@ -53,7 +53,7 @@ class Learner:
             self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, weight_decay=1.0)
         self.ema = EMA(self.model, beta=0.999, update_model_with_ema_every=10_000, forward_method_names=("predict",))
         if asked["compiled"]:
-            net.compile()
+            self.model.deep_refinement = torch.compile(self.model.deep_refinement)  # all calls of the net as one program
         self.low = asked["precision"] == "bfloat16"
         self.inputs, self.labels = torch.randint(0, asked["vocabulary"], (2, asked["batch"], asked["cells"]))
         self.state = self.model.get_initial()
