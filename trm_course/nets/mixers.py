@@ -71,10 +71,8 @@ class MLPMixer(nn.Module):
         if h.shape[1] != self.length:
             raise ValueError(f"an mlp mixer for {self.length} tokens was given {h.shape[1]}; "
                              "use a network made for that size, or mixer='conv'")
-        linears = self.over_tokens.gate_up, self.over_tokens.down
-        gate_up, down = (linear.weight.to(h.dtype).expand(len(h), -1, -1) for linear in linears)  # the same for every puzzle
-        gate, up = (gate_up @ h).chunk(2, 1)  # (B, inner, D) each
-        return down @ (F.silu(gate) * up)  # (B, L, D)
+        channels = h.transpose(1, 2).contiguous()  # (B, D, L); copied once here, and not by each product
+        return self.over_tokens(channels).transpose(1, 2)
 
 # %% ../../nbs/06_mixers.ipynb #65d97784
 class ConvMixer(nn.Module):
