@@ -13,7 +13,8 @@ from trm_course.checking import ablate, ledger
 RESULTS = ROOT / "data" / "results"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "data" / "weights").glob("*/README.md"))]
 PLACE = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
-SCORE = re.compile(r"\d % \(|^\|.*(\d %|\d\.\d+[ *]*\|)", re.MULTILINE)  # a share with its interval, or a measured number in a table
+SCORE = re.compile(r"\d ?% \(|^\|.*(\d ?%|\d\.\d+[ *]*\||± ?\d)", re.MULTILINE)  # a share with its interval, or a measured number in a table
+ANY = re.compile(SCORE.pattern + r"|^\|.*(\d\.\d|\| *\**\d[\d,]*\** *(of \d|\|))", re.MULTILINE)  # or any other number that fills a cell
 
 
 def read_rows(name):
@@ -69,10 +70,10 @@ def with_tables(text):
     return PLACE.sub(lambda found: found[1] + (race if "variant" in read_rows(found[2])[0] else table)(read_rows(found[2])) + found[3], text)
 
 
-def without_row(text):
-    """The lines with a score that no row stands behind: outside of the tables that are made from rows."""
+def without_row(text, number=ANY):
+    """The lines with a number that no row stands behind: outside of the tables that are made from rows."""
     rest = PLACE.sub("", text)
-    return [rest[:found.start()].count("\n") + 1 for found in SCORE.finditer(rest)]
+    return [rest[:found.start()].count("\n") + 1 for found in number.finditer(rest)]
 
 
 if __name__ == "__main__":

@@ -447,16 +447,17 @@ def test_tests_what_was_trained(trained):
     assert done.stdout.startswith("20 unseen puzzles of perfect 9x9") and done.stdout.count(", n=20)") == 3
 
 
-@pytest.mark.parametrize("data", ["table/test.csv", "table", "folder"])
+@pytest.mark.parametrize("data", ["table/test.csv", "table", "folder", "alone"])
 def test_tests_on_a_table_and_on_a_folder_alike(data, tmp_path):
     maze, path = make_mazes("scattered", 8, 9, seed=1)
     (tmp_path / "table").mkdir()
+    (tmp_path / "alone").mkdir()
     rows = ["question,answer", *(",".join(tokens.MAZE.decode(grid).replace("\n", "") for grid in pair) for pair in zip(maze, path))]
-    (tmp_path / "table" / "test.csv").write_text("\n".join(rows))
-    (tmp_path / "table" / "train.csv").write_text("\n".join(rows))
+    for table in ("table/test.csv", "table/train.csv", "alone/train.csv"):
+        (tmp_path / table).write_text("\n".join(rows))
     assert here("data", "maze-hard", "--source", "table", "--out", "folder", cwd=tmp_path).returncode == 0
     done = here("eval", "maze-hard", "--weights", "maze-small", "--data", data, "--steps", 4, cwd=tmp_path)
-    assert done.returncode == 0 and done.stdout.startswith("8 unseen puzzles of ")
+    assert done.returncode == 0 and done.stdout.startswith("8 puzzles of ")
     scores = score(TRM.from_pretrained(shipped("maze-small")), as_batch(maze, path), (4,))
     assert f"after   4 steps  {scores[4]}" in done.stdout
 

@@ -63,7 +63,7 @@ class Changes:
     clip: float | None = None  # Largest norm of the gradient, inf for any.
     start: str | None = None  # Folder of weights to go on from, instead of random ones.
     seed: int = 0  # Another seed starts from other weights and sees other puzzles.
-    compiled: bool = False  # Compile the network first: faster updates after a minute or two.
+    compiled: bool = False  # Compile the network first: faster updates after a minute or more.
     recompute: bool = False  # Keep less for the way back and compute it again: a fraction of the memory, a quarter more time.
 
     def applied(self, name: str, data: Path | None):
@@ -170,7 +170,7 @@ class Puzzles:
     size: int | None = None  # Cells on a side, 3 to 60; for sudoku 4, 6 or 9.
     least: int | None = None  # The shortest paths have at least so many steps; by default as many as there are cells on a side.
     holes: int | None = None  # Blanks of a sudoku; by default as many as can be.
-    data: Path | None = None  # A folder made by `trm data`, a folder with test.csv, or a table (.csv, .json) with columns question and answer.
+    data: Path | None = None  # A folder made by `trm data`, a folder with test.csv or one other table, or a table (.csv, .json) with columns question and answer.
 
     def of(self, name: str) -> dict:  # in words that a row of scores can hold
         "The puzzles for a network of this name. A change of kind or size forgets how long the paths are."
@@ -196,7 +196,8 @@ def _test(asked: dict, count: int | None):
     from trm_course.puzzles.sudoku import SudokuTask
 
     data, kind, size = asked.get("data"), asked["kind"], asked["size"]
-    table = data / "test.csv" if data and (data / "test.csv").exists() else data
+    tables = {path.name: path for path in data.glob("*.csv")} if data else {}
+    table = tables.get("test.csv") or (tables.popitem()[1] if len(tables) == 1 else data)
     if table and table.suffix in (".csv", ".json"):
         return _table(table, kind == "sudoku"), str(table)
     task = FolderTask(str(data), test=count) if data else SudokuTask(size, asked.get("holes")) if kind == "sudoku" else MazeTask(kind, size, asked.get("least"))
@@ -227,7 +228,7 @@ def evaluate(name: Annotated[str, Positional, arg(metavar="NAME")] = "maze-small
     (test, title), network, began = _test(asked, count), load(weights), time.monotonic()
     test = Batch(*(column[:count].to(network.y_start.device) for column in test))
     _check_tokens(test, title, network, weights)
-    print(f"{len(test.inputs)} unseen puzzles of {title}, solved exactly:")
+    print(f"{len(test.inputs)} {'puzzles' if 'data' in asked else 'unseen puzzles'} of {title}, solved exactly:")
     scores = list(_report(network, test, steps, threshold, views))
     if out:
         _add_rows(out, network, dict(weights=weights) | (dict(data=title) if "data" in asked else asked) | dict(views=views), scores, time.monotonic() - began)
@@ -458,7 +459,7 @@ def bench(size: tuple[str, ...] = ("maze-9", "sudoku-6", "sudoku-mlp", "sudoku-a
     Args:
         size: Laptop networks (maze-9, sudoku-6), the paper's (sudoku-mlp, sudoku-attention, maze-hard), and shipped weights that halt (predict-maze, predict-sudoku).
         precision: float32, bfloat16, or both.
-        compiled: Also measure with torch.compile, which takes a minute more for each network.
+        compiled: Also measure with torch.compile, which takes minutes more for a large network.
         rounds: Everybody is measured so many times, in turns.
         peers: Folder with a folder for each other implementation, such as data/peers in the project.
         out: Add the results to this file, one line of JSON each.

@@ -70,7 +70,7 @@ class Recipe(_Possible):
     ema_warm: bool = True  # whether the average soon forgets the first weights
     table_lr: float = 1e-2  # peak learning rate of the puzzle table, where there is one
     precision: str = "float32"  # or "bfloat16", faster where the processor multiplies it directly
-    compiled: bool = False  # let torch.compile make a faster program of the tiny net first
+    compiled: bool = False  # let torch.compile make one faster program of all calls of the net first
     loss: str = "softmax"  # or "stablemax"
     start: str | None = None  # folder of weights to go on from, instead of random ones
     seed: int = 0
