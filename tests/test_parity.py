@@ -21,7 +21,7 @@ from trm_course.nets.tiny import TRMConfig
 from trm_course.puzzles.dataset import Batch
 from trm_course.recursion.hrm import HRM
 from trm_course.recursion.supervise import Carry
-from trm_course.recursion.trm import TRM
+from trm_course.recursion.trm import TRM, State
 
 FIGURES = ROOT / "data" / "parity" / "figures.safetensors"
 COMMITTED = ROOT / "data" / "parity" / "official"
@@ -101,6 +101,20 @@ def test_same_answers(case):
     for name, value in told.items():
         torch.testing.assert_close(kept[name][: len(value)], value, rtol=0, atol=limits[name])
     assert compare({name: kept[name][: len(value)] for name, value in told.items()}, told, tolerance=max(limits.values())) is None
+
+
+def test_same_steps(case):
+    """Each supervision step from where the official code began it: what rounding does cannot grow from step to step, and little is allowed on any processor."""
+    model, figures = case
+    told = [{name: figures[f"eval.step{step}.{name}"] for name in ("y", "z", "logits", "q")} for step in range(4)]
+    rows = len(told[0]["y"])
+    inputs, ids = figures["eval.inputs"][:rows].long(), figures["eval.puzzle_identifiers"][:rows].long()
+    x, state = model.read(inputs, ids), model.start(*inputs.shape)
+    for step in told:
+        (y, z), logits, q = model.think(x, state)
+        for name, value in dict(y=y, z=z, logits=logits, q=q).items():
+            torch.testing.assert_close(value, step[name][:rows], rtol=0, atol=1e-5 if INTEL else 5e-4)
+        state = State(step["y"], step["z"])
 
 
 def test_same_gradients(case):
