@@ -47,7 +47,7 @@ def hardware() -> str:
 # %% ../../nbs/ledger.ipynb #1ed6e012
 def made(
     command: str,  # what to type to measure it again
-    seconds: float,  # how long it took
+    seconds: float,  # how long it took, by the clock, or of computing where the page that measures says so
 ) -> dict:
     "How a measurement came about: the last entries of its row."
     return dict(command=command, commit=commit(), seconds=round(seconds, 1), hardware=hardware(), date=str(date.today()))
