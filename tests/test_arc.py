@@ -252,6 +252,18 @@ def test_solutions_that_are_missing_or_wrong(tmp_path):
         assert str(error.value).startswith(str(beside))
 
 
+def test_a_folder_of_own_tasks_is_not_passed_over(tmp_path):
+    """Neither is a benchmark's folder taken for another one's."""
+    for benchmark, name in (("arc1", "own_challenges.json"), ("arc1", "training_challenges.json"), ("arc2", "x_training_challenges.json")):
+        path = tmp_path / benchmark / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"one": GOOD}))
+        with pytest.raises(ArcError, match=f"{name}: found the name of no set of {benchmark}, expected one of: X_training.*; rename the file, or give it alone"):
+            find_tasks(benchmark, path.parent)
+        assert list(find_tasks(benchmark, path)) == ["evaluation"]
+        path.unlink()
+
+
 def test_other_things_that_are_no_tasks(tmp_path):
     with pytest.raises(ArcError, match="none.json: cannot be read"):
         read_tasks(tmp_path / "none.json")

