@@ -28,7 +28,7 @@ from trm_course.puzzles.augment import symmetry
 from trm_course.puzzles.builders import SUDOKUS, build
 from trm_course.puzzles.folder import FolderTask, test_batches, training_batches
 from trm_course.puzzles.maze import shortest_path
-from trm_course.puzzles.official import PuzzleSet, new_folder, read_folder, write_set
+from trm_course.puzzles.official import FolderError, PuzzleSet, new_folder, read_folder, write_set
 from trm_course.puzzles.sources import check_mazes, check_sudokus
 from trm_course.puzzles.sudoku import make_sudokus
 from trm_course.puzzles.tokens import MAZE, MAZE_HARD, convert
@@ -92,6 +92,22 @@ def test_another_type_and_order_in_memory_change_nothing(committed, tmp_path):
     assert '"total_puzzles": 100, ' in header
     (copy / "test" / "dataset.json").write_text(header.replace('"total_puzzles": 100, ', ""))
     assert all(same(batch, expected, "test", number) for number, (batch, _) in enumerate(test_batches(read_folder(copy).test, 32)))
+
+
+def test_the_examples_for_each_puzzle_are_those_of_the_arrays(official, tmp_path):
+    """They decide the number of updates. A rounded figure is no fault."""
+    path, _ = official
+    mean = read_folder(path).train.header.mean_puzzle_examples
+    copy = shutil.copytree(path, tmp_path / "copy", copy_function=shutil.copyfile)
+    header = copy / "train" / "dataset.json"
+    text = header.read_text()
+    for told, right in ((round(mean, 2), True), (7.0, False), (mean * 1.05, False)):
+        header.write_text(text.replace(f'"mean_puzzle_examples": {mean}', f'"mean_puzzle_examples": {told}'))
+        if right:
+            read_folder(copy)
+        else:
+            with pytest.raises(FolderError, match=rf"train/dataset.json: found {told} as mean_puzzle_examples, expected {mean:.5g} as in the arrays; build"):
+                read_folder(copy)
 
 
 def test_a_folder_written_again_gives_the_same_batches(official, tmp_path):

@@ -173,7 +173,9 @@ def read_set(folder: Path) -> PuzzleSet:
     _check_indices(found.file("group_indices"), found.group_indices, len(found.puzzle_indices) - 1, "puzzles")
     _check_counts(found.file("puzzle_identifiers"), found.puzzle_identifiers.size, len(found.puzzle_indices) - 1, "puzzle ids")
     _check_counts(folder / "dataset.json", header.total_groups, len(found.group_indices) - 1, "as total_groups")
-    ids = found.puzzle_identifiers
+    ids, mean = found.puzzle_identifiers, len(found.inputs) / found.puzzle_identifiers.size
+    if not np.isclose(header.mean_puzzle_examples, mean, rtol=0.01):  # it may be rounded
+        raise FolderError(f"{folder / 'dataset.json'}: found {header.mean_puzzle_examples} as mean_puzzle_examples, expected {mean:.5g} as in the arrays; build the folder again")
     if (strange := np.flatnonzero((ids < 0) | (ids >= header.num_puzzle_identifiers))).size:
         raise FolderError(f"{found.file('puzzle_identifiers')}, place {strange[0]}: found id {ids[strange[0]]}, "
                           f"expected 0 to {header.num_puzzle_identifiers - 1}; build the folder again")
