@@ -29,7 +29,7 @@ from trm_course.puzzles.builders import SUDOKUS, build
 from trm_course.puzzles.folder import FolderTask, test_batches, training_batches
 from trm_course.puzzles.maze import shortest_path
 from trm_course.puzzles.official import FolderError, PuzzleSet, new_folder, read_folder, write_set
-from trm_course.puzzles.sources import check_mazes, check_sudokus
+from trm_course.puzzles.sources import SourceError, check_mazes, check_sudokus, read_sudokus
 from trm_course.puzzles.sudoku import make_sudokus
 from trm_course.puzzles.tokens import MAZE, MAZE_HARD, convert
 
@@ -318,7 +318,10 @@ TABLES = {
     "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "git lfs pull"),
     "UTF-16": (f"question,answer\n{QUESTION},{ANSWER}\n".encode("utf-16"), "found UTF-16"),
     "semicolons": (f"question;answer\n{QUESTION};{ANSWER}\n".encode(), "line 1: found semicolons"),
-    "80 characters": (f"question,answer\n\n{QUESTION[1:]},{ANSWER}\n".encode(), "line 3, question: found 80 characters, expected 81"),
+    "80 characters": (f"question,answer\n\n{QUESTION[1:]},{ANSWER}\n".encode(), "line 3, question: found 80 characters, expected 81 for 9x9 cells; complete the row"),
+    "a column less": (f"question,answer\n{QUESTION}\n".encode(), "line 2: found 1 columns, expected at least 2 as in the first row; complete the row"),
+    "no header": (f"book,{QUESTION}\n".encode(), "equally long; write the header"),
+    "unknown sign": (f"{QUESTION},{ANSWER[:80]}x\n".encode(), "line 1, answer, row 9, column 9: found 'x', expected one of '.0123456789'; replace it"),
     "clash": (f"question,answer\n5{QUESTION[0:80]},{ANSWER}\n".encode(), "line 2, question, row 1, column 2: found a second 5"),
     "another puzzle": (f"question,answer\n{QUESTION},{ANSWER.translate(str.maketrans('12', '21'))}\n".encode(), "belongs to another puzzle"),
     "breaks the rules": (f"{'.' * 81},{ANSWER[9:18]}{ANSWER[:9]}{ANSWER[18:80]}1\n".encode(), "line 1, answer, row 9, column 9: found a second 1"),
@@ -333,6 +336,48 @@ def test_refuses_a_bad_table(content, words, tables, tmp_path):
     with pytest.raises(ValueError) as refused:
         build(SUDOKUS, tmp_path / "new", tmp_path / "tables")
     assert words in str(refused.value) and "tables/train.csv" in str(refused.value) and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("item", [{"question": QUESTION}, {"question": QUESTION, "answer": 5}, QUESTION], ids=["no answer", "a number", "no object"])
+def test_refuses_a_bad_item(item, tmp_path):
+    (tmp_path / "table.json").write_text(json.dumps([item]))
+    with pytest.raises(SourceError, match="table.json, item 0: found .*, expected an object with question and answer as texts; complete it, or leave it out"):
+        read_sudokus(tmp_path / "table.json")
+
+
+MAZE_ROW = "S...#...G,S..o#.ooG\n"
+ANOTHER_SIZE = f"S{'.' * 14}G,S{'.' * 14}G\n"
+MAZE_TABLES = {
+    "no square": (f"{'.' * 80},{'.' * 80}\n", "", "train.csv, line 1, question: found 80 characters, expected those of a square of 3x3 to 60x60 cells; complete the row"),
+    "two sizes": (MAZE_ROW + ANOTHER_SIZE, "", "train.csv, line 2, question: found 16 characters, expected 9 for 3x3 cells; complete the row"),
+    "two sizes in two tables": (MAZE_ROW, "S..............G,S...o...o...oooG\n", "test.csv: found puzzles of 16 cells, expected 9 as in"),
+}
+
+
+@pytest.mark.parametrize("train, test, words", MAZE_TABLES.values(), ids=MAZE_TABLES)
+def test_refuses_mazes_of_another_form(train, test, words, tmp_path):
+    (tmp_path / "train.csv").write_text(train)
+    (tmp_path / "test.csv").write_text(test)
+    said = complaint(here("data", "maze-hard", "--source", tmp_path, "--out", "new", cwd=tmp_path))
+    assert words in said and ("give two tables of one size" in said or "leave it out" in said)
+
+
+ARRAYS = {
+    "two rows": ("puzzle_indices", lambda array: array[None], r"puzzle_indices.npy: found shape \(1, 301\), expected one row of at least two numbers"),
+    "one number": ("group_indices", lambda array: array[:1], r"group_indices.npy: found shape \(1,\), expected one row of at least two numbers"),
+    "another begin": ("puzzle_indices", lambda array: np.maximum(array, 1), "puzzle_indices.npy: found 1 first and 300 last, expected 0 and 300, the number of examples"),
+    "another end": ("group_indices", lambda array: array[:-1], "group_indices.npy: found 0 first and 294 last, expected 0 and 300, the number of puzzles"),
+    "narrow rows": ("labels", lambda array: array[:, 1:], r"labels.npy: found shape \(300, 80\), expected rows of 81 tokens as dataset.json says, at least one"),
+}
+
+
+@pytest.mark.parametrize("name, change, words", ARRAYS.values(), ids=ARRAYS)
+def test_refuses_a_bad_array(name, change, words, committed, tmp_path):
+    copy = shutil.copytree(committed[0], tmp_path / "copy")
+    path = copy / "train" / f"all__{name}.npy"
+    np.save(path, change(np.load(path)))
+    with pytest.raises(FolderError, match=f"{words}; build the folder again"):
+        read_folder(copy)
 
 
 HARMLESS = {

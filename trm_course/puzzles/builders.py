@@ -129,7 +129,7 @@ def find_puzzles(
         keep = random.permutation(_distinct(kind, *train))
         train, *tests = _parted([grids[keep] for grids in train], len(keep) - min(-(-len(keep) // 10), 1000))
     if train[0].shape[1:] != tests[0][0].shape[1:]:
-        raise SourceError(f"{paths[-1]}: found puzzles of {tests[0][0][0].size} cells, expected {train[0][0].size} as in {paths[0]}")
+        raise SourceError(f"{paths[-1]}: found puzzles of {tests[0][0][0].size} cells, expected {train[0][0].size} as in {paths[0]}; give two tables of one size")
     if (subsample or 1) > len(train[0]):
         raise SourceError(f"{paths[0]}: found {len(train[0])} training puzzles, expected at least {subsample or 1}; ask for fewer with --subsample")
     rows = random.permutation(len(train[0]))[:subsample] if subsample else slice(None)

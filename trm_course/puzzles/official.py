@@ -75,7 +75,7 @@ def read_header(path: Path) -> Header:
     "The header in a dataset.json. Raises FolderError where one of its values is missing or impossible."
     found = read_json(path)
     if not isinstance(found, dict):
-        raise FolderError(f"{path}: found {type(found).__name__}, expected an object with the names of a header")
+        raise FolderError(f"{path}: found {type(found).__name__}, expected an object with the names of a header; build the folder again")
     header = Header(**{part.name: found.get(part.name) for part in fields(Header)})
     for name, value in asdict(header).items():
         if expected := _expected(name, value):
@@ -112,9 +112,9 @@ def read_array(path: Path) -> np.ndarray:  # whole numbers, memory-mapped
 def _check_indices(path: Path, indices: np.ndarray, end: int, of: str):
     "Raises FolderError unless the array begins at 0, grows at every place, and ends at `end`."
     if indices.ndim != 1 or len(indices) < 2:
-        raise FolderError(f"{path}: found shape {indices.shape}, expected one row of at least two numbers")
+        raise FolderError(f"{path}: found shape {indices.shape}, expected one row of at least two numbers; build the folder again")
     if indices[0] != 0 or indices[-1] != end:
-        raise FolderError(f"{path}: found {indices[0]} first and {indices[-1]} last, expected 0 and {end}, the number of {of}")
+        raise FolderError(f"{path}: found {indices[0]} first and {indices[-1]} last, expected 0 and {end}, the number of {of}; build the folder again")
     if (wrong := np.flatnonzero(indices[1:] <= indices[:-1])).size:
         place = wrong[0] + 1
         raise FolderError(f"{path}, place {place}: found {indices[place]} after {indices[place - 1]}, expected a larger number; build the folder again")
@@ -167,7 +167,7 @@ def read_set(folder: Path) -> PuzzleSet:
     for name in ("inputs", "labels"):
         shape = getattr(found, name).shape
         if len(shape) != 2 or shape[1] != header.seq_len or not shape[0]:
-            raise FolderError(f"{found.file(name)}: found shape {shape}, expected rows of {header.seq_len} tokens as dataset.json says, at least one")
+            raise FolderError(f"{found.file(name)}: found shape {shape}, expected rows of {header.seq_len} tokens as dataset.json says, at least one; build the folder again")
     _check_counts(found.file("labels"), len(found.labels), len(found.inputs), "answers")
     _check_indices(found.file("puzzle_indices"), found.puzzle_indices, len(found.inputs), "examples")
     _check_indices(found.file("group_indices"), found.group_indices, len(found.puzzle_indices) - 1, "puzzles")
@@ -204,7 +204,7 @@ def read_folder(path: str | Path) -> Folder:
         return Folder(train, test, None)
     identifiers = read_json(path / "identifiers.json")
     if not isinstance(identifiers, list) or not all(isinstance(name, str) for name in identifiers):
-        raise FolderError(f"{path / 'identifiers.json'}: found {type(identifiers).__name__}, expected a list of names")
+        raise FolderError(f"{path / 'identifiers.json'}: found {type(identifiers).__name__}, expected a list of names; build the folder again")
     _check_counts(path / "identifiers.json", len(identifiers), train.header.num_puzzle_identifiers, "names of puzzle ids")
     return Folder(train, test, identifiers)
 
@@ -275,7 +275,7 @@ def _write_blocks(folder: Path, blocks, header: Header, rows: int):
             for file, tokens in zip((inputs, labels), block):
                 if tokens.shape[1:] != (header.seq_len,) or tokens.min() < 0 or tokens.max() >= header.vocab_size:
                     raise FolderError(f"{file.name}: found a block of shape {tokens.shape} with tokens {tokens.min()} to {tokens.max()}, expected "
-                                      f"rows of {header.seq_len} tokens 0 to {header.vocab_size - 1}")
+                                      f"rows of {header.seq_len} tokens 0 to {header.vocab_size - 1}; change the block or the header")
                 file.write(np.ascontiguousarray(tokens, dtype))
             written += len(block[0])
     _check_counts(folder / "dataset.json", written, rows, "examples written")

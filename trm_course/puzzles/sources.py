@@ -37,7 +37,7 @@ def _expect_text(path: Path):
         with path.open("rb") as file:
             begin = file.read(200)
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror}), expected a table of puzzles, CSV or JSON") from error
+        raise SourceError(f"{path}: cannot be read ({error.strerror}), expected a table of puzzles, CSV or JSON; give the path of one") from error
     if not begin:
         raise SourceError(f"{path}: found an empty file, expected a table with the columns question and answer; copy it again")
     if begin.startswith(b"version https://git-lfs"):
@@ -58,7 +58,7 @@ def _columns(row: list[str], place: str) -> tuple[tuple[int, int], bool]:
     longest = [column for column, length in enumerate(lengths) if length == max(lengths)]
     if len(longest) != 2:
         raise SourceError(f"{place}: found columns of {', '.join(map(str, lengths))} characters and no header, expected the header question,answer "
-                          "or a question and an answer that are equally long")
+                          "or a question and an answer that are equally long; write the header")
     return tuple(longest), False
 
 # %% ../../nbs/sources.ipynb #5019cf02
@@ -76,7 +76,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, str, str]]:
                     if header:
                         continue
                 if len(row) <= max(columns):
-                    raise SourceError(f"{place}: found {len(row)} columns, expected at least {max(columns) + 1} as in the first row")
+                    raise SourceError(f"{place}: found {len(row)} columns, expected at least {max(columns) + 1} as in the first row; complete the row, or leave it out")
                 yield place, row[columns[0]], row[columns[1]]
         except (csv.Error, UnicodeDecodeError) as error:
             raise SourceError(f"{path}, after line {reader.line_num}: found something that is no CSV in UTF-8 ({error}); save it again as CSV in UTF-8") from error
@@ -88,7 +88,7 @@ def _json_rows(path: Path) -> Iterator[tuple[str, str, str]]:
     for number, item in enumerate(found if isinstance(found, list) else [found]):
         texts = [item.get(name) for name in ("question", "answer")] if isinstance(item, dict) else [None]
         if not all(isinstance(text, str) for text in texts):
-            raise SourceError(f"{path}, item {number}: found {str(item)[:60]!r}, expected an object with question and answer as texts")
+            raise SourceError(f"{path}, item {number}: found {str(item)[:60]!r}, expected an object with question and answer as texts; complete it, or leave it out")
         yield f"{path}, item {number}", *texts
 
 # %% ../../nbs/sources.ipynb #5b2dccb1
@@ -156,13 +156,14 @@ def _encode(rows: list[tuple[str, str, str]], column: int, signs: tuple[str, ...
     "One column of texts as grids. Raises SourceError for a text of another length, or a sign that is none."
     for row in rows:
         if len(row[column]) != side**2:
-            raise SourceError(f"{row[0]}, {('question', 'answer')[column - 1]}: found {len(row[column])} characters, expected {side**2} for {side}x{side} cells")
+            raise SourceError(f"{row[0]}, {('question', 'answer')[column - 1]}: found {len(row[column])} characters, "
+                              f"expected {side**2} for {side}x{side} cells; complete the row, or leave it out")
     table = np.full(256, 255, np.uint8)
     for token, same in enumerate(signs):
         table[[ord(sign) for sign in same]] = token
     grids = table[np.frombuffer("".join(row[column] for row in rows).encode("latin-1", "replace"), np.uint8)].reshape(-1, side, side)
     _first(lambda puzzle: rows[puzzle][0], ("question", "answer")[column - 1], grids == 255,
-           lambda at: f"found {rows[at[0]][column][at[1] * side + at[2]]!r}, expected one of {''.join(signs)!r}")
+           lambda at: f"found {rows[at[0]][column][at[1] * side + at[2]]!r}, expected one of {''.join(signs)!r}; replace it")
     return grids
 
 # %% ../../nbs/sources.ipynb #5e8a5fae
@@ -196,7 +197,7 @@ def _side(place: str, length: int) -> int:
     "The side of a square of so many cells. Raises SourceError where there is none between 3 and 60."
     side = math.isqrt(length)
     if side**2 != length or not 3 <= side <= 60:
-        raise SourceError(f"{place}, question: found {length} characters, expected those of a square of 3x3 to 60x60 cells")
+        raise SourceError(f"{place}, question: found {length} characters, expected those of a square of 3x3 to 60x60 cells; complete the row, or leave it out")
     return side
 
 # %% ../../nbs/sources.ipynb #a88fd22b
