@@ -273,7 +273,10 @@ def test_other_things_that_are_no_tasks(tmp_path):
     with pytest.raises(ArcError, match="expected tasks by name"):
         read_tasks(tmp_path / "list.json")
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ArcError, match="bytes.json: cannot be read"):
+    (tmp_path / "pointer.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d\n")
+    with pytest.raises(ArcError, match="pointer.json: found the pointer of git LFS instead of the file, expected ARC tasks; run `git lfs pull`"):
+        read_tasks(tmp_path / "pointer.json")
+    with pytest.raises(ArcError, match=r"bytes.json: cannot be read \(it is no text in UTF-8\)"):
         read_tasks(tmp_path / "bytes.json")
     with pytest.raises(ValueError, match="found 'arc3', expected one of: arc1, arc2"):
         find_tasks("arc3")

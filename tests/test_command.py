@@ -224,6 +224,10 @@ def replace_by_letter(folder):
     (folder / "model.safetensors").write_text("a letter to my aunt")
 
 
+def replace_by_pointer(folder):
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d\n")
+
+
 def describe_another(**changes):
     def write(folder):
         path = folder / "config.json"
@@ -240,6 +244,7 @@ FOLDERS = {
     "no config": (remove("config.json"), "config.json is missing"),
     "truncated weights": (cut, "truncated"),
     "foreign weights": (replace_by_letter, "no safetensors file"),
+    "a pointer": (replace_by_pointer, "model.safetensors: found the pointer of git LFS instead of the file, expected weights; run `git lfs pull`"),
     "weights of another network": (describe_another(width=32), "does not fit"),
     "config of something else": (describe_another(hidden_size=768), "config.json"),
     "n = 0": (describe_another(n=0), "n: found 0"),

@@ -338,6 +338,27 @@ def test_refuses_a_bad_table(content, words, tables, tmp_path):
     assert words in str(refused.value) and "tables/train.csv" in str(refused.value) and not (tmp_path / "new").exists()
 
 
+JSON_FILES = {
+    "UTF-16": (json.dumps([{"question": QUESTION, "answer": ANSWER}]).encode("utf-16"), "found UTF-16, two bytes a letter, expected UTF-8; save it again as JSON in UTF-8"),
+    "pointer": (TABLES["pointer"][0], "found the pointer of git LFS instead of the file, expected a table of puzzles; run `git lfs pull`"),
+}
+
+
+@pytest.mark.parametrize("content, words", JSON_FILES.values(), ids=JSON_FILES)
+def test_refuses_a_bad_json_file(content, words, tmp_path):
+    (tmp_path / "table.json").write_bytes(content)
+    with pytest.raises(SourceError, match=f"table.json: {words}"):
+        read_sudokus(tmp_path / "table.json")
+
+
+@pytest.mark.parametrize("name", ["train/dataset.json", "identifiers.json", "test/all__inputs.npy"])
+def test_refuses_a_pointer_in_a_folder(name, committed, tmp_path):
+    copy = shutil.copytree(committed[0], tmp_path / "copy")
+    (copy / name).write_bytes(TABLES["pointer"][0])
+    with pytest.raises(FolderError, match=f"{name}: found the pointer of git LFS instead of the file, expected (JSON|an array); run `git lfs pull`"):
+        read_folder(copy)
+
+
 @pytest.mark.parametrize("item", [{"question": QUESTION}, {"question": QUESTION, "answer": 5}, QUESTION], ids=["no answer", "a number", "no object"])
 def test_refuses_a_bad_item(item, tmp_path):
     (tmp_path / "table.json").write_text(json.dumps([item]))
@@ -385,7 +406,8 @@ HARMLESS = {
     "CRLF": lambda text: text.replace(b"\n", b"\r\n"),
     "blank lines": lambda text: text.replace(b"\n", b"\n\n"),
     "no header": lambda text: text.partition(b"\n")[2],
-    "JSON": None,
+    "JSON": "utf-8",
+    "JSON with BOM": "utf-8-sig",
 }
 
 
@@ -393,11 +415,11 @@ HARMLESS = {
 def test_loses_no_row(change, tables, tmp_path):
     """Every one of 30 training puzzles arrives, in order, whatever program saved the table."""
     given = shutil.copytree(tables, tmp_path / "tables")
-    if change:
+    if callable(change):
         (given / "train.csv").write_bytes(change((given / "train.csv").read_bytes()))
     else:
         with (given / "train.csv").open(newline="") as file:
-            (given / "train.json").write_text(json.dumps(list(csv.DictReader(file))))
+            (given / "train.json").write_text(json.dumps(list(csv.DictReader(file))), change)
         (given / "train.csv").unlink()
     folders = []
     for source, name in ((tables, "plain"), (given, "changed")):

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .arc import FIRST, PAD, SIDE, ArcPlan, ArcTask, Pair
-from .official import Header, new_folder, write_set
+from .official import Header, new_folder, pointer_fault, write_set
 
 # %% ../../nbs/arc_files.ipynb #6ec74d01
 class ArcError(ValueError):
@@ -72,10 +72,10 @@ def _json(path):
     try:
         found = json.loads(path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ArcError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'it is no text'}); give a JSON file of ARC tasks") from error
+        raise ArcError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'it is no text in UTF-8'}); give a JSON file of ARC tasks") from error
     except json.JSONDecodeError as error:
-        raise ArcError(f"{path}, line {error.lineno}, column {error.colno}: found no valid JSON ({error.msg}), expected ARC tasks; "
-                       "the file may be cut off: copy it again") from error
+        raise ArcError(pointer_fault(path, "ARC tasks") or f"{path}, line {error.lineno}, column {error.colno}: found no valid JSON ({error.msg}), "
+                       "expected ARC tasks; the file may be cut off: copy it again") from error
     if not isinstance(found, dict):
         raise ArcError(f"{path}: found {str(found)[:40]}, expected tasks by name, or one task with 'train' and 'test'; choose another file")
     return found

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from .digits import expect_solution, read_sudoku
 from .maze import END, PATH, START, WALL, flood, shortest_path
-from .official import read_json
+from .official import pointer_fault, read_json
 from .solver import houses
 from .tokens import MAZE
 
@@ -40,10 +40,10 @@ def _expect_text(path: Path):
         raise SourceError(f"{path}: cannot be read ({error.strerror}), expected a table of puzzles, CSV or JSON; give the path of one") from error
     if not begin:
         raise SourceError(f"{path}: found an empty file, expected a table with the columns question and answer; copy it again")
-    if begin.startswith(b"version https://git-lfs"):
-        raise SourceError(f"{path}: found the pointer of git LFS instead of the file, expected a table of puzzles; run `git lfs pull`")
+    if fault := pointer_fault(path, "a table of puzzles"):
+        raise SourceError(fault)
     if begin[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in begin:
-        raise SourceError(f"{path}: found UTF-16, two bytes a letter, expected UTF-8; save it again as CSV in UTF-8")
+        raise SourceError(f"{path}: found UTF-16, two bytes a letter, expected UTF-8; save it again as {'JSON' if path.suffix == '.json' else 'CSV'} in UTF-8")
 
 # %% ../../nbs/sources.ipynb #57fc3b62
 def _columns(row: list[str], place: str) -> tuple[tuple[int, int], bool]:

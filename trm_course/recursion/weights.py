@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ..nets.tiny import TRMConfig
+from ..puzzles.official import pointer_fault
 
 # %% ../../nbs/weights.ipynb #9ad81441
 def write_whole(
@@ -64,7 +65,8 @@ def _load(network_class: type, folder: Path) -> "Kept":
     except (ValueError, TypeError) as error:
         raise ValueError(f"weights: {config} does not describe a TRM ({error})") from error
     except SafetensorError as error:
-        raise ValueError(f"weights: {weights} is truncated or no safetensors file ({error}); copy it again") from error
+        fault = pointer_fault(weights, "weights") or f"{weights} is truncated or no safetensors file ({error}); copy it again"
+        raise ValueError(f"weights: {fault}") from error
     except RuntimeError as error:
         raise ValueError(f"weights: {weights} does not fit its config.json ({str(error).splitlines()[:2][-1].strip()})") from error
     return network.eval()
