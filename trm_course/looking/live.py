@@ -121,6 +121,7 @@ class LiveCurves:
         right.plot(times, [100 * row["exact"] for row in log], color="#D55E00", linestyle=":", label="training, at the moment")
         draw_solved(right, log, unit)
         right.set_ylabel("whole answers right, %")
+        right.legend(fontsize=8)
         to_go = seconds * (1 / trainer.progress - 1) / _UNITS[unit]
         figure.suptitle(f"{recipe.name}, seed {recipe.seed}: update {trainer.updates:,}, about {to_go:,.1f} {unit} to go", fontsize=9)
         return figure
