@@ -71,8 +71,8 @@ class _Reader(_Parts):
         length: int,  # L, cells of each
     ) -> State:
         "The state before any thinking: the same two vectors in every cell."
-        shape = (count, self.config.prefix + length, -1)
-        return State(*(_as_multiplied(vector).expand(shape) for vector in (self.y_start, self.z_start)))
+        times = (count, self.config.prefix + length, 1)
+        return State(*(_as_multiplied(vector).repeat(times) for vector in (self.y_start, self.z_start)))
 
     def read(
         self,
