@@ -289,6 +289,7 @@ DAMAGED = {
     "a number": (instead(lambda path: torch.save(3, path)), "holds something else than named tensors"),
     "nested": (instead(lambda path: torch.save({"model": load_file(WEIGHTS)}, path)), "holds something else than named tensors"),
     "a text": (instead(lambda path: path.write_text("weights")), "is truncated, or holds something else"),
+    "a pointer": (instead(lambda path: path.write_text("version https://git-lfs.github.com/spec/v1")), "found the pointer of git LFS.*run `git lfs pull`"),
     "an empty file": (instead(lambda path: path.write_bytes(b"")), "is truncated, or holds something else"),
     "half a file": (lambda folder: (folder / "model.safetensors").write_bytes(WEIGHTS.read_bytes()[:9999]), "is truncated, or holds something else"),
     "half a .pt": (instead(lambda path: (torch.save(load_file(WEIGHTS), path), path.write_bytes(path.read_bytes()[:9999]))), "is truncated, or"),

@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..nets.tiny import TRMConfig
+from ..puzzles.official import pointer_fault
 from ..recursion.hrm import HRM
 from ..recursion.trm import TRM
 
@@ -97,6 +98,8 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
         if not all(isinstance(value, torch.Tensor) for value in found.values()):
             raise TypeError
     except (SafetensorError, UnpicklingError, OSError, EOFError, RuntimeError, AttributeError, TypeError) as error:
+        if path.is_file() and (fault := pointer_fault(path, "weights")):
+            raise ValueError(f"weights: {fault}") from error
         raise ValueError(f"weights: {path} is truncated, or holds something else than named tensors ({type(error).__name__}); nothing in it "
                          "was run; copy it again, or ask for the state dict alone") from error
     prefix = next((prefix for prefix in PREFIXES if f"{prefix}H_init" in found), None)
