@@ -108,10 +108,9 @@ class Estimate(NamedTuple):
 
 
 def estimate(recipe: Recipe, tries: int = 3) -> Estimate:
-    "Makes two updates to warm up and then a few that are timed, with a network that is thrown away."
+    "Makes one update to warm up and then a few that are timed, with a network that is thrown away."
     trainer = Trainer(recipe)
-    for _ in range(2):  # a compiled network is compiled in both: for the first state, and for all that follow
-        trainer.update()
+    trainer.update()
     began = time.perf_counter()
     for _ in range(tries):
         trainer.update()  # each ends with reading the loss, so the device has finished
