@@ -170,7 +170,15 @@ LINES = {
     "a file as folder": ("train maze-9 --minutes 1 --out maze.txt", "maze.txt cannot be made"),
     "unknown kind": ("eval --kind round", "kind: found 'round'"),
     "size too small": ("eval --size 2", "size: found 2"),
-    "Sudokus for a network of mazes": ("eval --kind sudoku --size 6", "found token 7 in Sudoku 6x6"),
+    "holes in a maze": ("eval --holes 3", "holes: found 3, but a maze has no such choice"),
+    "paths in a Sudoku": ("eval sudoku --least 5", "least: found 5, but a sudoku"),
+    "a size for a table": ("eval --data nowhere.csv --size 9", "size: found 9, but a folder or table"),
+    "mazes for a network of Sudokus": ("eval sudoku --kind perfect", "perfect 9x9: found puzzles with 5 tokens"),
+    "scores into a folder": ("eval --out .", "out: . is a folder"),
+    "a seed that counts twice": ("ablate trm --seeds 0 0", "seeds: found 0 0"),
+    "nothing to measure": ("bench --size", "size, precision: found nothing"),
+    "a tracker that is not there": ("train maze-9 --track comet_ml --updates 1", "track: found no package for 'comet_ml'"),
+    "Sudokus for a network of mazes": ("eval --kind sudoku --size 6", "Sudoku 6x6, minimal: found puzzles with 8 tokens"),
     "a table of no mazes": ("eval --data nowhere.csv", "nowhere.csv: cannot be read"),
     "no weights to go on from": ("train maze-30", "found no folder runs/maze-14-0"),
     "data onto a file": ("data maze-hard --generate --out maze.txt", "maze.txt: found a file"),
@@ -249,7 +257,7 @@ FOLDERS = {
     "config of something else": (describe_another(hidden_size=768), "config.json"),
     "n = 0": (describe_another(n=0), "n: found 0"),
     "another size": (save_another(mixer="mlp", length=25), "found 81 cells"),
-    "another vocabulary": (save_another(vocabulary=3), "found token 3"),
+    "another vocabulary": (save_another(vocabulary=3), "found puzzles with 5 tokens"),
 }
 
 
@@ -437,13 +445,39 @@ def test_a_full_disk_leaves_the_weights_as_they_were(untrained, tmp_path):
 
 
 def test_refuses_the_checkpoint_of_another_recipe(trained):
-    assert "another seed" in complaint(here("train", "maze-9", "--seed", 1, "--out", trained, cwd=trained))
+    assert "a recipe with seed 0, not 1" in complaint(here("train", "maze-9", "--seed", 1, "--out", trained, cwd=trained))
 
 
 def test_refuses_a_truncated_checkpoint(trained, tmp_path):
     whole = (trained / "checkpoint.safetensors").read_bytes()
     (tmp_path / "checkpoint.safetensors").write_bytes(whole[: len(whole) // 2])
     assert "truncated" in complaint(here("train", "maze-9", "--out", tmp_path, cwd=tmp_path))
+
+
+def test_asks_what_weights_are_for(tmp_path):
+    """A copy of the weights alone says nothing about the puzzles that they have met."""
+    TRM(LAPTOP).save_pretrained(tmp_path / "mine")
+    assert "which it has learnt; name them with --kind" in complaint(here("eval", "mine", cwd=tmp_path))
+
+
+def test_keeps_weights_without_a_checkpoint(tmp_path):
+    """A training does not take the place of weights that it cannot go on from."""
+    TRM(LAPTOP).save_pretrained(tmp_path / "mine")
+    before = (tmp_path / "mine" / "model.safetensors").read_bytes()
+    assert "holds weights and no checkpoint" in complaint(here("train", "maze-9", "--updates", 1, "--out", "mine", cwd=tmp_path))
+    assert (tmp_path / "mine" / "model.safetensors").read_bytes() == before
+
+
+def test_tests_sudokus_on_sudokus(tmp_path):
+    assert here("train", "sudoku-6", "--updates", 1, "--out", "mine", cwd=tmp_path).returncode == 0
+    assert "Sudoku 6x6, minimal, solved exactly" in here("eval", "mine", "--count", 5, "--steps", 1, cwd=tmp_path).stdout
+
+
+def test_solves_official_mazes(tmp_path):
+    """The tokens of an official folder have other numbers than those of the course."""
+    assert here("data", "maze-hard", "--generate", "--subsample", 4, "--out", "mazes", cwd=tmp_path).returncode == 0
+    right = here("eval", "maze-told", "--data", "mazes", "--count", 2, "--steps", 8, cwd=tmp_path).stdout
+    assert "after   8 steps  100.0 %" in right
 
 
 def test_tests_what_was_trained(trained):

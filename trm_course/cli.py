@@ -119,13 +119,37 @@ def _check_numbers(steps: tuple[int, ...], count: int | None, threshold: float):
     if not 0 < threshold < 1:
         raise ValueError(f"threshold: found {threshold}, expected a confidence between 0 and 1")
 
+
+def _check_out(out: Path | None):
+    "Raises ValueError where a file cannot be written in the end, before the work begins."
+    if out and out.is_dir():
+        raise ValueError(f"out: {out} is a folder; name a file in it")
+    if out and not out.absolute().parent.is_dir():
+        raise ValueError(f"out: {out} cannot be written, its folder does not exist; make it first")
+
 # %% ../nbs/command.ipynb #64cbbd14
-def _check_tokens(test, title: str, network, weights: str):
-    "Raises ValueError for puzzles with a token that the network does not know."
-    if (highest := test.inputs.max().item()) >= (known := network.config.vocabulary):
-        raise ValueError(f"puzzles: found token {highest} in {title}, but {weights} knows only 0 to {known - 1}; test it on puzzles of its own kind")
+def _check_kind(title: str, tokens: int, cells: int, network, weights: str):
+    "Raises ValueError for puzzles that the network was not made for: the score would only say that it does not know them."
+    if tokens != (known := network.config.vocabulary):
+        raise ValueError(f"{title}: found puzzles with {tokens} tokens, but {weights} was made for others, with {known}; choose other puzzles or other weights")
+    if network.config.length not in (None, cells):
+        raise ValueError(f"{title}: found {cells} cells, but {weights} was made for {network.config.length}; choose other puzzles or other weights")
 
 
+def _renumbered(test, tokens: int, known: int):
+    "Mazes of an official folder in the numbers of a network that learnt ours, or the other way; all else as it is. And how many tokens there are now."
+    import torch
+
+    from trm_course.puzzles.dataset import Batch
+    from trm_course.puzzles.tokens import MAZE, MAZE_HARD, convert
+
+    numbers = {len(words.names): words for words in (MAZE, MAZE_HARD)}
+    if tokens == known or not {tokens, known} <= numbers.keys():
+        return test, tokens
+    columns = (torch.from_numpy(convert(column, numbers[tokens], numbers[known])).long() for column in test[:2])
+    return Batch(*columns, test.puzzle_ids), known
+
+# %% ../nbs/command.ipynb #e3b4395e
 def _report(network, test, steps: tuple[int, ...], threshold: float, views: int):
     "Prints the share of mazes solved after each number of steps, and when halting; gives the same as rows of a table."
     from trm_course.checking.widen import Views
@@ -148,6 +172,8 @@ def _add_rows(out: Path, network, tested: dict, scores: list, seconds: float):
     from trm_course.checking.ledger import add_rows, made
 
     tested = tested | dict(sha256=sha256(save(network.cpu().state_dict())).hexdigest())  # which weights exactly
+    recipe = _recipe_of(Path(tested["weights"]))
+    tested |= {what: recipe[key] for what, key in (("recipe", "name"), ("seed", "seed")) if recipe}
     add_rows(out, [tested | how | dict(right=share.count, n=share.of, exact=share.value, interval=[round(end, 4) for end in share.interval()])
                    | made(shlex.join(["trm", *sys.argv[1:]]), seconds) for how, share in scores])
 
@@ -161,7 +187,38 @@ EXAMS = {  # what the networks that come with the course are for, by their names
     "sudoku": dict(kind="sudoku", size=9),
 }
 
+# %% ../nbs/command.ipynb #2c76d735
+def _recipe_of(folder: Path) -> dict:
+    "What a run in this folder was told to do; nothing where there is none."
+    from trm_course.learning.checkpoint import load_checkpoint
+    from trm_course.learning.fit import CHECKPOINT
 
+    return load_checkpoint(folder / CHECKPOINT)["recipe"] if (folder / CHECKPOINT).exists() else {}
+
+
+def _learnt(folder: Path) -> dict:
+    "What the run in a folder learnt last, in the words of `Puzzles`; nothing where there is none, or it learnt a puzzle of somebody's own."
+    task = _recipe_of(folder).get("tasks", [{}])[-1]
+    if task.keys() == {"kind", "size", "least"}:
+        return task
+    if "holes" in task:
+        return dict(kind="sudoku", size=task["size"], holes=task["holes"])
+    return dict(data=Path(task["path"])) if "path" in task else {}
+
+# %% ../nbs/command.ipynb #4c6c19ef
+def _check_choices(given: dict, asked: dict, name: str):
+    "Raises ValueError where nobody says what the puzzles are, and for a choice that such puzzles do not have."
+    kind, kinds = asked.get("kind"), ("perfect", "loops", "scattered", "sudoku")
+    if kind not in (None, *kinds):
+        raise ValueError(f"kind: found {kind!r}, expected one of: {', '.join(kinds)}")
+    if not kind and "data" not in asked:
+        raise ValueError(f"puzzles: found nothing in {name} that says which it has learnt; name them with --kind and --size, or with --data")
+    what = "a folder or table" if "data" in asked else "a sudoku" if kind == "sudoku" else "a maze"
+    for field in {"a folder or table": ("size", "least", "holes"), "a sudoku": ("least",), "a maze": ("holes",)}[what]:
+        if field in given:
+            raise ValueError(f"{field}: found {given[field]}, but {what} has no such choice; leave it out")
+
+# %% ../nbs/command.ipynb #5ce22a46
 @dataclasses.dataclass(frozen=True)
 class Puzzles:
     "Which puzzles to test on; by default what the network is for."
@@ -173,35 +230,47 @@ class Puzzles:
     data: Path | None = None  # A folder made by `trm data`, a folder with test.csv or one other table, or a table (.csv, .json) with columns question and answer.
 
     def of(self, name: str) -> dict:  # in words that a row of scores can hold
-        "The puzzles for a network of this name. A change of kind or size forgets how long the paths are."
-        own = EXAMS.get(name, EXAMS["maze-small"])
-        if self.kind or self.size:
-            own = {field: own[field] for field in ("kind", "size")}
-        return own | {field: value for field, value in vars(self).items() if value is not None}
+        """The puzzles for a network of this name, or for the run in a folder. A change of kind or size forgets how long the paths are. Raises ValueError
+        where nobody says what they are, and for a choice that such puzzles do not have."""
+        given, own = {field: value for field, value in vars(self).items() if value is not None}, EXAMS.get(name) or _learnt(Path(name))
+        if given.keys() & {"kind", "size", "data"}:
+            own = dict(size=9) | {field: own[field] for field in ("kind", "size") if field in own}
+        _check_choices(given, own | given, name)
+        return own | given
 
 # %% ../nbs/command.ipynb #40156ef9
 def _table(path: Path, sudoku: bool):
-    "The puzzles of a table as a Batch."
+    "The puzzles of a table as a Batch, and how many tokens there are."
     from trm_course.puzzles.dataset import as_batch
     from trm_course.puzzles.sources import read_mazes, read_sudokus
 
     questions, answers = (read_sudokus if sudoku else read_mazes)(path)
-    return as_batch(questions + sudoku, answers + sudoku)  # the token of a digit is one more than the digit
+    return as_batch(questions + sudoku, answers + sudoku), 11 if sudoku else 5  # the token of a digit is one more than the digit
 
 
-def _test(asked: dict, count: int | None):
-    "The puzzles that were asked for as a Batch, and their name."
+def _asked_for(asked: dict, count: int | None):
+    "The puzzles that were asked for as a Batch, how many tokens there are, and their name."
     from trm_course.puzzles.dataset import MazeTask
     from trm_course.puzzles.folder import FolderTask
     from trm_course.puzzles.sudoku import SudokuTask
 
-    data, kind, size = asked.get("data"), asked["kind"], asked["size"]
+    data, kind, size = map(asked.get, ("data", "kind", "size"))
     tables = {path.name: path for path in data.glob("*.csv")} if data else {}
     table = tables.get("test.csv") or (tables.popitem()[1] if len(tables) == 1 else data)
     if table and table.suffix in (".csv", ".json"):
-        return _table(table, kind == "sudoku"), str(table)
+        return *_table(table, kind == "sudoku"), str(table)
     task = FolderTask(str(data), test=count) if data else SudokuTask(size, asked.get("holes")) if kind == "sudoku" else MazeTask(kind, size, asked.get("least"))
-    return task.split().test, task.name
+    return task.split().test, task.tokens, task.name
+
+
+def _test(asked: dict, count: int | None, network, weights: str):
+    "The first of them in the numbers of this network, on its device, and their name. Raises ValueError for puzzles that it was not made for."
+    from trm_course.puzzles.dataset import Batch
+
+    test, tokens, title = _asked_for(asked, count)
+    test, tokens = _renumbered(Batch(*(column[:count] for column in test)), tokens, network.config.vocabulary)
+    _check_kind(title, tokens, test.inputs.shape[1], network, weights)
+    return Batch(*(column.to(network.y_start.device) for column in test)), title
 
 # %% ../nbs/command.ipynb #9a87cb5d
 @_command(app, name="eval")
@@ -222,16 +291,13 @@ def evaluate(name: Annotated[str, Positional, arg(metavar="NAME")] = "maze-small
         out: A file to which the scores are added, one line of JSON each.
     """
     _check_numbers(steps, count, threshold)
-    from trm_course.puzzles.dataset import Batch
-
-    asked, weights = puzzles.of(name), weights or name
-    (test, title), network, began = _test(asked, count), load(weights), time.monotonic()
-    test = Batch(*(column[:count].to(network.y_start.device) for column in test))
-    _check_tokens(test, title, network, weights)
+    _check_out(out)
+    network, asked, began = load(weights or name), puzzles.of(name), time.monotonic()
+    test, title = _test(asked, count, network, weights or name)
     print(f"{len(test.inputs)} {'puzzles' if 'data' in asked else 'unseen puzzles'} of {title}, solved exactly:")
     scores = list(_report(network, test, steps, threshold, views))
     if out:
-        _add_rows(out, network, dict(weights=weights) | (dict(data=title) if "data" in asked else asked) | dict(views=views), scores, time.monotonic() - began)
+        _add_rows(out, network, dict(weights=weights or name) | (dict(data=title) if "data" in asked else asked) | dict(views=views), scores, time.monotonic() - began)
 
 # %% ../nbs/command.ipynb #d19c00b9
 def _arc(folder: Path):
@@ -255,11 +321,6 @@ def _expect_same(network, weights: str, header, folder: Path):
             raise ValueError(f"weights: found {found} {what} in {weights}, but {expected} in {folder}; use weights that were trained on this folder")
 
 
-def _expect_a_folder_for(out: Path):
-    "Raises ValueError where a file cannot be written in the end, before the work begins."
-    if not out.absolute().parent.is_dir():
-        raise ValueError(f"out: {out} cannot be written, its folder does not exist; make it first")
-
 # %% ../nbs/command.ipynb #325b09a3
 @_command(app)
 def vote(data: Annotated[Path, Positional, arg(metavar="DIR")], weights: str, steps: int = 16, attempts: int = 2, at_once: int = 128, out: Path | None = None):
@@ -278,8 +339,7 @@ def vote(data: Annotated[Path, Positional, arg(metavar="DIR")], weights: str, st
     for name, number in dict(steps=steps, attempts=attempts, at_once=at_once).items():
         if number < 1:
             raise ValueError(f"{name}: found {number}, expected at least 1")
-    if out:
-        _expect_a_folder_for(out)
+    _check_out(out)
     _vote(data, weights, steps, attempts, at_once, out)
 
 # %% ../nbs/command.ipynb #d995a317
@@ -322,6 +382,9 @@ def ablate(variants: Annotated[tuple[str, ...], Positional, arg(metavar="VARIANT
         count: Test mazes, 1000 at most.
         out: A file to which every run is added, one line of JSON; what it holds already is not trained again.
     """
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds: found {' '.join(map(str, seeds)) or 'none'}, expected different ones; a run that counts twice narrows no interval")
+    _check_out(out)
     from trm_course.checking import ablate as harness
     from trm_course.checking.variants import VARIANTS
 
@@ -394,7 +457,9 @@ def solve(file: Annotated[str, Positional, arg(metavar="FILE")], weights: str | 
     sudoku = set(text) & set("123456789") and not set(text) & set("#SGE")
     question, judge = (_sudoku if sudoku else _maze)(text, name)
     _check_numbers((max_steps,), 1, threshold)
-    network = load(weights or ("sudoku" if sudoku else "maze-small"))
+    weights = weights or ("sudoku" if sudoku else "maze-small")
+    network = load(weights)
+    _check_kind(name, len(question) + 2 if sudoku else 5, question.size, network, weights)
     answer, steps, confidence = _answer(network, question, max_steps, threshold)
     shown, right, verdict = judge(answer)
     print(shown)
@@ -443,7 +508,7 @@ def export_onnx(weights: str = "maze-small", out: Path = Path("trm.onnx"), size:
     """
     if not 2 <= size <= 60:
         raise ValueError(f"size: found {size}, expected 2 to 60 cells on a side")
-    _expect_a_folder_for(out)
+    _check_out(out)
     from trm_course.looking import export as writer
 
     print(f"Written:  {writer.export_onnx(load(weights), out, size)}")
@@ -464,6 +529,9 @@ def bench(size: tuple[str, ...] = ("maze-9", "sudoku-6", "sudoku-mlp", "sudoku-a
         peers: Folder with a folder for each other implementation, such as data/peers in the project.
         out: Add the results to this file, one line of JSON each.
     """
+    if not size or not precision:
+        raise ValueError("size, precision: found nothing after the option, expected at least one name; see trm bench --help")
+    _check_out(out)
     from trm_course.checking.bench import bench, describe
     from trm_course.checking.ledger import add_rows, made
 
@@ -593,8 +661,9 @@ def main(
     try:
         return _read(arguments)() or 0
     except (ValueError, OSError) as error:
-        print(f"trm: {error}", file=sys.stderr)
+        place = getattr(error, "filename", None)
+        print(f"trm: {place}: {error.strerror}" if place else f"trm: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print(f"\ntrm: {stop or 'stopped'}", file=sys.stderr)
+        print(f"\ntrm: {str(stop) or 'stopped'}", file=sys.stderr)
         return 130

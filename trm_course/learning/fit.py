@@ -29,7 +29,7 @@ from .recipes import Recipe, first_network
 from .score import score
 from ..puzzles.dataset import Batch
 from ..recursion.trm import TRM, State, best_device
-from ..recursion.weights import write_whole
+from ..recursion.weights import WEIGHTS, write_whole
 
 # %% ../../nbs/16_training.ipynb #bbb0d3e1
 class Run:
@@ -118,8 +118,9 @@ def put_back(
     if missing := mine.keys() - saved.keys():
         raise CheckpointError(f"checkpoint: {path} holds no {min(missing)}, so it is not from a training run; choose another folder")
     for field, value in mine["recipe"].items():
-        if field not in ("minutes", "updates") and value != saved["recipe"].get(field):
-            raise CheckpointError(f"checkpoint: {path} belongs to a recipe with another {field}; choose another folder, or start anew")
+        if field not in ("minutes", "updates") and value != (its := saved["recipe"].get(field)):
+            other = f"another {field}" if isinstance(value, (dict, list)) else f"{field} {its}, not {value}"
+            raise CheckpointError(f"checkpoint: {path} belongs to a recipe with {other}; choose another folder, or start anew with fresh")
     run.network.load_state_dict(saved["network"])
     run.optimizer.load_state_dict(saved["optimizer"])
     run.ema.load_state_dict(saved["ema"])
@@ -160,24 +161,31 @@ CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
 
 def _begin(recipe: Recipe, folder: Path | None, fresh: bool, track: str | None) -> Trainer:
     "A new trainer, or one that goes on from the checkpoint in the folder. Raises CheckpointError for a bad checkpoint or folder."
+    waits = folder and not fresh and (folder / CHECKPOINT).exists()
+    if folder and not fresh and not waits and (folder / WEIGHTS).exists():
+        raise CheckpointError(f"folder: {folder} holds weights and no checkpoint to go on from; choose another folder, or start anew with fresh and lose them")
+    trainer = Trainer(recipe, log_with=track, project_dir=folder)
+    if track and not trainer.accelerator.log_with:
+        raise ValueError(f"track: found no package for {track!r}; install it, or choose another tracker")
     if folder:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"folder: {folder} cannot be made ({error.strerror}); choose another one") from error
-    trainer = Trainer(recipe, log_with=track, project_dir=folder)
     if track:
         trainer.accelerator.init_trackers(recipe.name)
-    if folder and not fresh and (folder / CHECKPOINT).exists():
+    if waits:
         trainer.load(folder / CHECKPOINT)
     return trainer
 
 # %% ../../nbs/16_training.ipynb #d31af4d0
-def _write_log(trainer: Trainer, folder: Path):
-    "The rows of the log, one line each."
+def _show(trainer: Trainer, folder: Path):
+    "What others read: the log, one line for each row, and the averaged weights."
     lines = "".join(json.dumps(row) + "\n" for row in trainer.log)
     if trainer.accelerator.is_main_process:
         write_whole(folder / LOG, lambda path: path.write_text(lines, "utf-8"))
+        with trainer.ema.applied():
+            trainer.network.save_pretrained(folder)
 
 
 def _record(trainer: Trainer, measured: dict, folder: Path | None, watch: Callable | None):
@@ -187,7 +195,7 @@ def _record(trainer: Trainer, measured: dict, folder: Path | None, watch: Callab
     trainer.accelerator.log(measured | row["validation"], step=trainer.updates)
     if folder:
         trainer.save(folder / CHECKPOINT)
-        _write_log(trainer, folder)
+        _show(trainer, folder)
     if watch and trainer.accelerator.is_main_process:
         watch(trainer, row)
 
@@ -196,7 +204,8 @@ def _train(trainer: Trainer, folder: Path | None, watch: Callable | None, every:
     "Update after update until the recipe's time is used up; a record every so many seconds, and at the end."
     due = trainer.seconds + every
     quiet = not trainer.accelerator.is_main_process
-    with tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed} {postfix}", mininterval=0.5, disable=quiet) as bar:
+    done = round(100 * trainer.progress)
+    with tqdm(total=100, initial=done, bar_format="{l_bar}{bar}| {elapsed} {postfix}", mininterval=0.5, disable=quiet) as bar:
         while trainer.progress < 1:
             measured = trainer.update()
             if trainer.seconds >= due or trainer.progress == 1:
@@ -211,13 +220,11 @@ def _train(trainer: Trainer, folder: Path | None, watch: Callable | None, every:
 # %% ../../nbs/16_training.ipynb #66b90c4e
 def _finish(trainer: Trainer, folder: Path | None) -> TRM:
     "The network with its averaged weights, kept in the folder."
+    if folder:
+        _show(trainer, folder)  # once more, in case that somebody pulled the plug after the checkpoint
     with torch.no_grad():
         for parameter, average in zip(trainer.ema.parameters, trainer.ema.average):
             parameter.copy_(average)
-    if folder:
-        _write_log(trainer, folder)  # once more, in case that somebody pulled the plug between checkpoint and log
-        if trainer.accelerator.is_main_process:
-            trainer.network.save_pretrained(folder)
     if trainer.accelerator.num_processes > 1:
         time.sleep(0.5)  # its threads put their last messages away; a process that ends before they have crashes
     trainer.accelerator.end_training()
@@ -235,7 +242,7 @@ def _how_to_go_on(trainer: Trainer, folder: Path | None) -> str:
 # %% ../../nbs/16_training.ipynb #e5f5df54
 def fit(
     recipe: Recipe,
-    folder: str | Path | None = None,  # where the log, checkpoints and in the end the weights go; None keeps nothing
+    folder: str | Path | None = None,  # where log, checkpoint and averaged weights go at every test; None keeps nothing
     watch: Callable[[Trainer, dict], object] | None = None,  # called after every test with the new row of the log
     every: float | None = None,  # seconds of training between tests; by default a fortieth of the whole, at least 10
     fresh: bool = False,  # start anew even where a checkpoint waits
