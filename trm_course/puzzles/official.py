@@ -13,6 +13,7 @@ Read in this order: `Header` is what a set says about itself, `PuzzleSet` holds 
 `new_folder` and `write_set` make them. (Official code: puzzle_dataset.py and the builders in dataset/.)"""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterable
@@ -48,21 +49,26 @@ class FolderError(ValueError):
 
 
 def pointer_fault(path: Path, expected: str) -> str:
-    "The sentence about a file that is a pointer of git LFS; nothing for another. Raises OSError where it cannot be read."
+    "The sentence about a file that is empty or a pointer of git LFS; nothing for another. Raises OSError where it cannot be read."
     with path.open("rb") as file:
-        is_pointer = file.read(40).startswith(b"version https://git-lfs")
+        begin = file.read(40)
+    if not begin:
+        return f"{path}: found an empty file, expected {expected}; copy it again"
+    is_pointer = begin.startswith(b"version https://git-lfs")
     return f"{path}: found the pointer of git LFS instead of the file, expected {expected}; run `git lfs pull`" if is_pointer else ""
 
 
 def read_json(path: Path):
-    "What a JSON file holds. Raises FolderError where it is missing, cut short, a pointer or no JSON."
+    "What a JSON file holds. Raises FolderError where it is missing, empty, cut short, a pointer or no JSON."
     try:
         return json.loads(path.read_text("utf-8-sig"))
     except json.JSONDecodeError as error:
-        raise FolderError(pointer_fault(path, "JSON") or f"{path}, line {error.lineno}, column {error.colno}: found text that ends or breaks off here, "
-                          f"expected JSON ({error.msg}); copy the file again") from error
+        what, cure = "text that ends or breaks off here", "copy the file again"
+        if error.msg == "Extra data":
+            what, cure = "a second value, as in a file of one object a line", "put all into one list, or leave only one"
+        raise FolderError(pointer_fault(path, "JSON") or f"{path}, line {error.lineno}, column {error.colno}: found {what}, expected JSON ({error.msg}); {cure}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise FolderError(f"{path}: cannot be read as text ({type(error).__name__}), expected JSON; copy the file again") from error
+        raise FolderError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'it is no text in UTF-8'}), expected JSON; copy or build it again") from error
 
 # %% ../../nbs/official.ipynb #b7cd0178
 def _expected(name: str, value) -> str:
@@ -90,28 +96,27 @@ def read_header(path: Path) -> Header:
     return header
 
 # %% ../../nbs/official.ipynb #d0d4def7
-def _expect_numpy(path: Path):
-    "Raises FolderError for a file that is missing, empty, a pointer, or not written by numpy."
+def _npy_header(path: Path) -> tuple[np.dtype, int]:
+    "The type of the numbers in a .npy file, and how many bytes it should have. Raises FolderError for a file that is missing, empty, a pointer, or not written by numpy."
     try:
         with path.open("rb") as file:
-            begin = file.read(40)
+            read = np.lib.format.read_array_header_1_0 if np.lib.format.read_magic(file) == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+            return dtype, file.tell() + dtype.itemsize * math.prod(shape)
     except OSError as error:
         raise FolderError(f"{path}: cannot be read ({error.strerror}), expected an array; copy or build it again") from error
-    if not begin.startswith(b"\x93NUMPY"):
-        what = f"bytes that begin with {begin[:8]}" if begin else "an empty file"
-        raise FolderError(pointer_fault(path, "an array") or f"{path}: found {what}, expected an array as numpy.save writes it, without pickle; copy or build it again")
+    except Exception as error:  # numpy fails in many ways where a byte is wrong
+        raise FolderError(pointer_fault(path, "an array") or f"{path}: found no array ({error}), expected one as numpy.save writes it, without pickle; copy or build it again") from error
 
 # %% ../../nbs/official.ipynb #5aa082ac
 def read_array(path: Path) -> np.ndarray:  # whole numbers, memory-mapped
-    "An array of whole numbers in a .npy file. Raises FolderError for a file that is missing, empty, truncated, pickled, a pointer or holds fractions."
-    _expect_numpy(path)
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        raise FolderError(f"{path}: found an array that is cut short or pickled ({error}), expected whole numbers; copy or build it again") from error
-    if array.dtype.kind not in "iu":
-        raise FolderError(f"{path}: found numbers of type {array.dtype}, expected whole numbers; convert them with astype")
-    return array
+    "An array of whole numbers in a .npy file. Raises FolderError for a file that is missing, empty, too short, too long, pickled, a pointer or holds fractions."
+    (dtype, expected), found = _npy_header(path), path.stat().st_size
+    if dtype.kind not in "iu":
+        raise FolderError(f"{path}: found values of type {dtype}, expected whole numbers; build it again from those, for astype would cut fractions off")
+    if found != expected:
+        raise FolderError(f"{path}: found {found} bytes, expected {expected} as its first line says; copy or build it again")
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 # %% ../../nbs/official.ipynb #d6d95fea
 def _check_indices(path: Path, indices: np.ndarray, end: int, of: str):
@@ -125,7 +130,7 @@ def _check_indices(path: Path, indices: np.ndarray, end: int, of: str):
         raise FolderError(f"{path}, place {place}: found {indices[place]} after {indices[place - 1]}, expected a larger number; build the folder again")
 
 # %% ../../nbs/official.ipynb #3ee31c17
-def _check_counts(path: Path, found: int, expected: int, what: str):
+def _check_counts(path: Path, found: int | tuple, expected: int | tuple, what: str):
     "Raises FolderError where two counts that should agree do not."
     if found != expected:
         raise FolderError(f"{path}: found {found} {what}, expected {expected}; the files are from different builds or one is cut, build the folder again")
@@ -176,8 +181,11 @@ def read_set(folder: Path) -> PuzzleSet:
     _check_counts(found.file("labels"), len(found.labels), len(found.inputs), "answers")
     _check_indices(found.file("puzzle_indices"), found.puzzle_indices, len(found.inputs), "examples")
     _check_indices(found.file("group_indices"), found.group_indices, len(found.puzzle_indices) - 1, "puzzles")
-    _check_counts(found.file("puzzle_identifiers"), found.puzzle_identifiers.size, len(found.puzzle_indices) - 1, "puzzle ids")
-    _check_counts(folder / "dataset.json", header.total_groups, len(found.group_indices) - 1, "as total_groups")
+    groups, puzzles = len(found.group_indices) - 1, len(found.puzzle_indices) - 1
+    _check_counts(found.file("puzzle_identifiers"), found.puzzle_identifiers.shape, (puzzles,), "as its shape")
+    _check_counts(folder / "dataset.json", header.total_groups, groups, "as total_groups")
+    if header.total_puzzles not in (None, groups, puzzles):
+        raise FolderError(f"{folder / 'dataset.json'}: found {header.total_puzzles} as total_puzzles, expected {puzzles} puzzles or {groups} groups; build the folder again")
     ids, mean = found.puzzle_identifiers, len(found.inputs) / found.puzzle_identifiers.size
     if not np.isclose(header.mean_puzzle_examples, mean, rtol=0.01):  # it may be rounded
         raise FolderError(f"{folder / 'dataset.json'}: found {header.mean_puzzle_examples} as mean_puzzle_examples, expected {mean:.5g} as in the arrays; build the folder again")
@@ -198,8 +206,9 @@ class Folder(NamedTuple):
 def read_folder(path: str | Path) -> Folder:
     "Opens a folder of puzzles. Raises FolderError for files that are missing, damaged or do not fit together."
     path = Path(path)
-    if not path.is_dir():
-        raise FolderError(f"{path}: found no folder, expected one with the sets train and test; make it with `trm data`")
+    for part in (path, path / "train", path / "test"):
+        if not part.is_dir():
+            raise FolderError(f"{part}: found no folder, expected the sets train and test, each in a folder of its own; make them with `trm data`")
     train, test = read_set(path / "train"), read_set(path / "test")
     for name in ("pad_id", "ignore_label_id", "blank_identifier_id", "vocab_size", "seq_len", "num_puzzle_identifiers"):
         found, expected = (getattr(part.header, name) for part in (test, train))

@@ -11,6 +11,7 @@ __all__ = ['SourceError', 'read_rows', 'check_sudokus', 'check_mazes', 'read_sud
 `read_sudokus` and `read_mazes` read a file; `check_sudokus` and `check_mazes` look at grids; `from_hub` fetches the published
 files. Read in this order: `read_rows`, the two checks, the two readers."""
 
+import codecs
 import csv
 import math
 from collections.abc import Callable, Iterator
@@ -31,19 +32,21 @@ class SourceError(ValueError):
     "What is wrong with a file of puzzles, in one sentence."
 
 
+_MARKS = {codecs.BOM_UTF32_LE: "UTF-32, four bytes a letter", codecs.BOM_UTF32_BE: "UTF-32, four bytes a letter",  # before UTF-16, whose mark begins alike
+          codecs.BOM_UTF16_LE: "UTF-16, two bytes a letter", codecs.BOM_UTF16_BE: "UTF-16, two bytes a letter"}
+
+
 def _expect_text(path: Path):
-    "Raises SourceError for a file that is missing, empty, a pointer of git LFS, or UTF-16."
+    "Raises SourceError for a file that is missing, empty, a pointer of git LFS, or no UTF-8."
     try:
+        fault = pointer_fault(path, "a table of puzzles")
         with path.open("rb") as file:
             begin = file.read(200)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror}), expected a table of puzzles, CSV or JSON; give the path of one") from error
-    if not begin:
-        raise SourceError(f"{path}: found an empty file, expected a table with the columns question and answer; copy it again")
-    if fault := pointer_fault(path, "a table of puzzles"):
-        raise SourceError(fault)
-    if begin[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in begin:
-        raise SourceError(f"{path}: found UTF-16, two bytes a letter, expected UTF-8; save it again as {'JSON' if path.suffix == '.json' else 'CSV'} in UTF-8")
+    what = next((name for mark, name in _MARKS.items() if begin.startswith(mark)), f"the byte 0 at place {begin.find(0)}" if 0 in begin else "")
+    if fault or what:
+        raise SourceError(fault or f"{path}: found {what}, expected UTF-8; save it again as {'JSON' if path.suffix == '.json' else 'CSV'} in UTF-8")
 
 # %% ../../nbs/sources.ipynb #57fc3b62
 def _columns(row: list[str], place: str) -> tuple[tuple[int, int], bool]:
@@ -56,9 +59,10 @@ def _columns(row: list[str], place: str) -> tuple[tuple[int, int], bool]:
             raise SourceError(f"{place}: found {what} between the columns, expected commas; save it again as comma-separated CSV")
     lengths = [len(text) for text in row]
     longest = [column for column, length in enumerate(lengths) if length == max(lengths)]
-    if len(longest) != 2:
-        raise SourceError(f"{place}: found columns of {', '.join(map(str, lengths))} characters and no header, expected the header question,answer "
-                          "or a question and an answer that are equally long; write the header")
+    if len(longest) != 2 or all(row[column].isidentifier() for column in longest):
+        found = (repr(text) if len(text) <= 20 else f"one of {len(text)} characters" for text in row)
+        raise SourceError(f"{place}: found the columns {', '.join(found)}, expected question and answer, or without a header two texts "
+                          "that are equally long; write the header")
     return tuple(longest), False
 
 # %% ../../nbs/sources.ipynb #5019cf02
@@ -100,7 +104,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, str, str]]:  # place (file and 
         found = True
         yield row
     if not found:
-        raise SourceError(f"{path}: found no puzzle, expected at least one row below the header; copy the file again")
+        raise SourceError(f"{path}: found no puzzle, expected a question and its answer at least; copy the file again")
 
 # %% ../../nbs/sources.ipynb #b491aa37
 def _breaks(grids: np.ndarray) -> np.ndarray:  # (B, S, S) digits -> (B,) bool
