@@ -17,11 +17,9 @@ pretrain.py, and models/hrm/hrm_act_v1.py of sapientinc/HRM."""
 import re
 from contextlib import ExitStack
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..nets.tiny import TRMConfig
@@ -95,9 +93,9 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     "The weights in a file, without their prefix. Nothing in the file is run."
     try:
         found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-        if not all(isinstance(value, torch.Tensor) for value in found.values()):
+        if not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in found.items()):
             raise TypeError
-    except (SafetensorError, UnpicklingError, OSError, EOFError, RuntimeError, AttributeError, TypeError) as error:
+    except Exception as error:  # bytes that are no weights break a reader in any way
         if path.is_file() and (fault := pointer_fault(path, "weights")):
             raise ValueError(f"weights: {fault}") from error
         raise ValueError(f"weights: {path} is truncated, or holds something else than named tensors ({type(error).__name__}); nothing in it "
@@ -126,9 +124,10 @@ def _read_config(path: Path) -> dict:
         found = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"config: {path} cannot be read as yaml ({type(error).__name__}); give the {CONFIG} that the run saved") from error
+    found = found.get("arch", found) if isinstance(found, dict) else found
     if not isinstance(found, dict):
-        raise ValueError(f"config: {path} holds no names and values; give the {CONFIG} that the run saved")
-    return found.get("arch", found)
+        raise ValueError(f"config: {pointer_fault(path, 'a yaml') or f'{path} holds no names and values; give the {CONFIG} that the run saved'}")
+    return found
 
 
 def _agreed(path: Path, config: str | Path | dict | None) -> dict:
@@ -157,13 +156,15 @@ def _complete(arch: dict, weights: dict[str, torch.Tensor]) -> dict:
 
 
 def _expect_fitting(weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], path: Path):
-    "Raises ValueError for weights that are missing, superfluous, or of another shape."
+    "Raises ValueError for weights that are missing, superfluous, of another shape, or not finite."
     for trouble, names in (("has no", expected.keys() - weights.keys()), ("also has", weights.keys() - expected.keys())):
         if names:
             raise ValueError(f"weights: {path} {trouble} {min(names)} ({len(names)} such), so its config is that of another network")
     for name, value in expected.items():
         if weights[name].shape != value.shape:
             raise ValueError(f"weights: {name} in {path} is of shape {tuple(weights[name].shape)}, expected {tuple(value.shape)} by its config")
+        if not weights[name].sum(dtype=torch.float32).isfinite():  # one such number spoils the sum
+            raise ValueError(f"weights: {name} in {path} holds nan or infinity, expected numbers; copy it again, or take an earlier checkpoint")
 
 # %% ../../nbs/27_parity.ipynb #27000035
 def _download(

@@ -93,6 +93,8 @@ def read_tasks(
             raise ArcError(f"{path}: found no JSON file in this folder, expected one for each task; choose another folder")
         return tasks
     found = _json(path)
+    if not found:
+        raise ArcError(f"{path}: found no task, expected one or more by name, or one with 'train' and 'test'; choose another file")
     if "train" in found:
         found = {path.stem: found}
     beside = path.with_name(path.name.replace("_challenges", "_solutions"))
