@@ -402,6 +402,7 @@ def test_goes_on_where_it_was_stopped(how, code, tmp_path):
         *_, sentence = beside.strip().splitlines()
         assert sentence.startswith("trm: stopped; ") and "start it again to go on" in sentence
         assert "Traceback" not in beside
+    TRM.from_pretrained(tmp_path)  # what it has learnt so far can be tested
     kept = load_checkpoint(tmp_path / "checkpoint.safetensors")
     done = go_on(tmp_path)
     assert done.returncode == 0 and "trm eval" in done.stdout
@@ -409,7 +410,6 @@ def test_goes_on_where_it_was_stopped(how, code, tmp_path):
     assert rows[: len(kept["log"])] == kept["log"] and len(rows) > len(kept["log"])
     assert rows[-1]["update"] > kept["updates"] == kept["log"][-1]["update"]
     assert not [path for path in tmp_path.iterdir() if "unfinished" in path.name]
-    TRM.from_pretrained(tmp_path)
 
 
 @pytest.fixture(scope="module")

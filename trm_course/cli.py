@@ -347,17 +347,17 @@ def _vote(data: Path, weights: str, steps: int, attempts: int, at_once: int, out
     "The work of `vote`."
     from accelerate import PartialState
 
-    from trm_course.checking.vote import ask, pass_at, submission
+    from trm_course.checking.vote import ask, pass_at, scored, submission
 
     (folder, tasks), network = _arc(data), load(weights)
     _expect_same(network, weights, folder.test.header, data)
     together = PartialState(cpu=network.y_start.device.type == "cpu")
     votes = ask(network.to(together.device), folder, steps, at_once)
     if together.is_main_process:
-        shares = pass_at(votes, tasks)
-        print(f"{len(tasks)} tasks of {data}, {len(folder.test.inputs)} questions; the right answer is " + ("among the first" if shares else "not known"))
+        shares, known = pass_at(votes, tasks), len(scored(tasks))
+        print(f"{len(tasks)} tasks of {data}, {len(folder.test.inputs)} questions; the right answer is " + (f"known for {known}, and among the first" if shares else "not known"))
         for tries, share in shares.items():
-            print(f"  {tries:4d}  in {100 * share:5.1f} % of the tasks")
+            print(f"  {tries:4d}  in {100 * share:5.1f} % of the {known}")
         if out:
             out.write_text(json.dumps(submission(votes, tasks, attempts)), "utf-8")
             print(f"Written:  {out}")

@@ -180,12 +180,12 @@ def _begin(recipe: Recipe, folder: Path | None, fresh: bool, track: str | None) 
 
 # %% ../../nbs/16_training.ipynb #d31af4d0
 def _show(trainer: Trainer, folder: Path):
-    "What others read: the log, one line for each row, and the averaged weights."
+    "What others read: the averaged weights, and the log, one line for each row."
     lines = "".join(json.dumps(row) + "\n" for row in trainer.log)
     if trainer.accelerator.is_main_process:
-        write_whole(folder / LOG, lambda path: path.write_text(lines, "utf-8"))
         with trainer.ema.applied():
             trainer.network.save_pretrained(folder)
+        write_whole(folder / LOG, lambda path: path.write_text(lines, "utf-8"))
 
 
 def _record(trainer: Trainer, measured: dict, folder: Path | None, watch: Callable | None):

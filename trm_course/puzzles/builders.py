@@ -158,7 +158,7 @@ def build(
 ) -> tuple[int, int]:  # how many training puzzles without their copies, and how many test puzzles
     "Writes a folder of puzzles, whole or not at all. Raises ValueError for what cannot be built, before anything slow."
     if not 0 <= aug <= (kind.most if kind.most is not None else aug):
-        raise ValueError(f"aug: found {aug}, expected 0 to {kind.most or 'any number of'} augmented copies")
+        raise ValueError(f"aug: found {aug}, expected {f'0 to {kind.most}' if kind.most else '0 or more'} augmented copies")
     with new_folder(out) as unfinished:
         sets = find_puzzles(kind, source, generate, subsample, seed)
         for name, puzzles, each in zip(("train", "test"), sets, (1 + aug, 1)):
