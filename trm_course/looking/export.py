@@ -29,7 +29,7 @@ from torch import nn
 
 from .flipbook import filled
 from ..puzzles.maze import draw, shortest_path
-from ..puzzles.tokens import read_maze, to_square
+from ..puzzles.tokens import MAZE, read_maze, to_square
 from ..recursion.trm import TRM, State
 from ..recursion.weights import write_whole
 
@@ -127,6 +127,8 @@ def thinking_page(
     maze = to_square(read_maze(_FIRST_MAZE) if maze is None else maze)
     if len(maze) > LARGEST:
         raise ValueError(f"maze: found {len(maze)} cells on a side, expected at most {LARGEST}; give the page a smaller one")
+    if (known := model.config.vocabulary) != len(MAZE.names):
+        raise ValueError(f"weights: found a network of {known} tokens, but a page draws mazes, which have {len(MAZE.names)}; export it as onnx")
     shortest_path(maze[None])  # raises ValueError for a maze that has no solution
     data, stream = pack(model) | dict(maze=maze.tolist()), io.BytesIO()
     tokens = torch.from_numpy(maze.reshape(1, -1)).long().to(model.y_start.device)  # (1, L)
