@@ -25,7 +25,7 @@ from .ema import EMA
 from .losses import all_right, trm_loss
 from .optim import AdamATan2, learning_rate
 from .parallel import SharedCarry, TableOptimizer, weights_of
-from .recipes import Recipe, first_network
+from .recipes import Recipe, expect_puzzles, first_network
 from .score import score
 from ..puzzles.dataset import Batch
 from ..recursion.trm import TRM, State, best_device
@@ -82,9 +82,12 @@ class Learner(Run):
     "A run that learns, update by update."
 
     def update(self) -> dict[str, float]:  # loss, exact, norm and rate, for the log
-        "One supervision step in every slot of the next conveyor, and one step of the optimizer."
+        "One supervision step in every slot of the next conveyor, and one step of the optimizer. Raises ValueError for puzzles that cannot be learnt."
         began, recipe = time.perf_counter(), self.recipe
-        carry = self.carries[self.updates % len(self.carries)]
+        number = self.updates % len(self.carries)
+        carry = self.carries[number]
+        if carry.batch is None:
+            expect_puzzles(recipe, recipe.tasks[number], self.held_out[number], carry.stream)
         rate = learning_rate(recipe.lr, self.updates, self.progress, recipe.warmup, recipe.decay)
         device, low = self.accelerator.device, recipe.precision == "bfloat16"
         with torch.autocast(device.type, torch.bfloat16, enabled=low):
@@ -99,11 +102,18 @@ class Learner(Run):
         return dict(loss=loss, exact=exact, norm=norm, rate=rate)
 
 # %% ../../nbs/16_training.ipynb #c81a8a72
+def _kept_recipe(recipe: Recipe) -> dict:
+    "The recipe as it comes back from a file, with lists for its tuples. Raises ValueError where a field cannot be written there."
+    try:
+        return json.loads(json.dumps(asdict(recipe)))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"recipe: found what no file can keep ({error}), expected fields that JSON holds; make a task a @dataclass of numbers and strings") from error
+
+
 def whole_state(run: Run) -> dict:
     "Everything that an update reads or changes: with it, and the recipe, a run goes on as if it had never stopped."
-    recipe = json.loads(json.dumps(asdict(run.recipe)))  # its tuples become lists, as they come back from a file
     return dict(
-        recipe=recipe, updates=run.updates, seconds=run.seconds, log=run.log, network=run.network.state_dict(),
+        recipe=_kept_recipe(run.recipe), updates=run.updates, seconds=run.seconds, log=run.log, network=run.network.state_dict(),
         optimizer=run.optimizer.state_dict(), ema=run.ema.state_dict(),
         carries=[carry.state_dict() if carry.batch is not None else None for carry in run.carries])  # None: not used yet
 
@@ -160,7 +170,9 @@ CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
 
 
 def _begin(recipe: Recipe, folder: Path | None, fresh: bool, track: str | None) -> Trainer:
-    "A new trainer, or one that goes on from the checkpoint in the folder. Raises CheckpointError for a bad checkpoint or folder."
+    "A new trainer, or one that goes on from the checkpoint in the folder. Raises ValueError for a recipe that cannot be kept, CheckpointError for a bad checkpoint or folder."
+    if folder:
+        _kept_recipe(recipe)  # better now than at the first save
     waits = folder and not fresh and (folder / CHECKPOINT).exists()
     if folder and not fresh and not waits and (folder / WEIGHTS).exists():
         raise CheckpointError(f"folder: {folder} holds weights and no checkpoint to go on from; choose another folder, or start anew with fresh and lose them")

@@ -28,7 +28,9 @@ class Share(NamedTuple):
 
     @property
     def value(self) -> float:
-        "The share, 0 to 1."
+        "The share, 0 to 1. Raises ValueError where there is nothing to share."
+        if not self.of:
+            raise ValueError(f"of: found {self.count} of {self.of}, expected at least one; a share of nothing has no value")
         return self.count / self.of
 
     def interval(self, z: float = 1.96) -> tuple[float, float]:

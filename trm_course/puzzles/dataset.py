@@ -67,7 +67,7 @@ class _Mazes:
 
 # %% ../../nbs/03_batches.ipynb #dc5dfd6c
 class Task(Protocol):
-    "What a trainer must know about a puzzle: any object with these will do."
+    "What a trainer must know about a puzzle. A run that is kept in a folder needs a dataclass whose fields JSON can hold."
 
     name: str  # for logs and figures
     cells: int  # L, of a question and of its answer

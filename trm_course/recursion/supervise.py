@@ -79,10 +79,13 @@ class _Refilled(_Slots):
     "Slots that take new puzzles one by one."
 
     def _refill(self, start: Callable, device: torch.device | str):
-        "Puts the next puzzles of the stream into the free slots, and everything onto the device."
+        "Puts the next puzzles of the stream into the free slots, and everything onto the device. Raises ValueError for a stream that runs dry."
         free = self.halted.nonzero()[:, 0]
         if len(free):
-            rows, fresh = self._here(free, self.stream.take(len(free)))
+            fresh = self.stream.take(len(free))
+            if len(fresh.inputs) != len(free):
+                raise ValueError(f"take: found {len(fresh.inputs)} puzzles, expected {len(free)}; a stream gives as many as it is asked for, without end")
+            rows, fresh = self._here(free, fresh)
             self.batch, self.state = _exchange(self.batch, rows, fresh), _exchange(self.state, rows, start(*fresh.inputs.shape))
             self.steps = self.steps.index_fill(0, free, 0)
         self.batch, self.state = (type(columns)(*(column.to(device) for column in columns)) for columns in (self.batch, self.state))

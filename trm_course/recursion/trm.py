@@ -117,6 +117,8 @@ def _expect_readable(model, inputs, steps):
     config, device = model.config, model.y_start.device
     if steps < 1:
         raise ValueError(f"steps: found {steps}, expected at least 1 supervision step")
+    if not torch.is_tensor(inputs):
+        raise ValueError(f"inputs: found {type(inputs).__name__}, expected a torch tensor; make one with torch.as_tensor(inputs)")
     if inputs.dtype != torch.int64 or inputs.dim() != 2:
         raise ValueError(f"inputs: found {inputs.dtype} of shape {tuple(inputs.shape)}, expected int64 tokens of shape (B, L)")
     if inputs.device.type != device.type:

@@ -74,7 +74,10 @@ def _load(network_class: type, folder: Path) -> "Kept":
 # %% ../../nbs/weights.ipynb #3726d0e8
 def _save(network: "Kept", folder: Path):
     "Both files of a network, whole or not at all."
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"weights: {folder} cannot be made a folder ({error.strerror}); choose another one") from error
     config, weights = json.dumps(asdict(network.config), indent=2), network.state_dict()
 
     def write_both(path):
@@ -108,7 +111,8 @@ class Kept:
         return _load(cls, _find_folder(folder_or_hub_id, hub_options))
 
     def save_pretrained(self, folder: str | Path):
-        "Writes model.safetensors and config.json. A failure leaves the network that was there before."
+        """Writes model.safetensors and config.json. A failure leaves the network that was there before. Raises ValueError where there
+        can be no such folder."""
         _save(self, Path(folder))
 
     def push_to_hub(
