@@ -69,7 +69,7 @@ def test_two_processes_are_one(one):
 @pytest.mark.parametrize("launcher", [[], TORCHRUN, ACCELERATE], ids=["one", "two", "accelerate"])
 def test_goes_on_with_the_same_numbers_after_kill_9(launcher, one, tmp_path):
     assert train(launcher, tmp_path, one, stop_at=5) != 0
-    assert not (tmp_path / "model.safetensors").exists()
+    assert len(weights_and_losses(tmp_path)[1]) < 12
     train(launcher, tmp_path, one)
     (whole, losses), (resumed, resumed_losses) = weights_and_losses(one / ("two" if launcher else "one")), weights_and_losses(tmp_path)
     assert all((whole[name] == resumed[name]).all() for name in whole) and losses == resumed_losses and len(losses) == 12

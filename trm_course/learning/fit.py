@@ -81,7 +81,7 @@ def descend(
 class Learner(Run):
     "A run that learns, update by update."
 
-    def update(self) -> dict[str, float]:  # loss, exact, norm and rate, for the log
+    def update(self) -> dict[str, float]:  # loss, exact, norm, rate and steps, for the log
         "One supervision step in every slot of the next conveyor, and one step of the optimizer. Raises ValueError for puzzles that cannot be learnt."
         began, recipe = time.perf_counter(), self.recipe
         number = self.updates % len(self.carries)
@@ -99,7 +99,7 @@ class Learner(Run):
         seconds = torch.tensor(time.perf_counter() - began, device=device)
         loss, exact, seconds = self.accelerator.reduce(torch.stack([loss.detach(), right, seconds]), "mean").tolist()
         self.seconds += seconds
-        return dict(loss=loss, exact=exact, norm=norm, rate=rate)
+        return dict(loss=loss, exact=exact, norm=norm, rate=rate, steps=carry.steps.float().mean().item())
 
 # %% ../../nbs/16_training.ipynb #c81a8a72
 def _kept_recipe(recipe: Recipe) -> dict:

@@ -103,8 +103,8 @@ def _show(figure, handle, words: str):  # words: for those who cannot see it
 
 # %% ../../nbs/live.ipynb #80a9e758
 class LiveCurves:
-    """Watches a training run on puzzles of any kind: give it to `fit` as `watch`. It shows the loss, the shares of whole answers that are right, and about how
-    long the training will still take."""
+    """Watches a training run on puzzles of any kind: give it to `fit` as `watch`. It shows the loss, the shares of whole answers that are right, how many
+    supervision steps the puzzles at hand have had, and about how long the training will still take."""
 
     handle = None  # of the picture below the cell
 
@@ -123,7 +123,8 @@ class LiveCurves:
         right.set_ylabel("whole answers right, %")
         right.legend(fontsize=8)
         to_go = seconds * (1 / trainer.progress - 1) / _UNITS[unit]
-        figure.suptitle(f"{recipe.name}, seed {recipe.seed}: update {trainer.updates:,}, about {to_go:,.1f} {unit} to go", fontsize=9)
+        figure.suptitle(f"{recipe.name}, seed {recipe.seed}: update {trainer.updates:,}, about {to_go:,.1f} {unit} to go\n"
+                        f"the puzzles at hand have had {log[-1]['steps']:.1f} supervision steps", fontsize=9)
         return figure
 
     def __call__(self, trainer, measured: dict):
