@@ -159,7 +159,7 @@ def first_network(
     if not recipe.start:
         return TRM(recipe.model)
     if not Path(recipe.start).is_dir():
-        raise ValueError(f"start: found no folder {recipe.start}, expected the weights that {recipe.name} goes on from; train them first, or name others")
+        raise ValueError(f"start: found no folder {recipe.start}, expected weights for {recipe.name} to go on from; train them first, or give another folder")
     kept, network = TRM.from_pretrained(recipe.start), TRM(recipe.model)
     for field in ("vocabulary", "length", "width", "layers", "expansion", "mixer", "positions", "puzzles"):
         found, expected = getattr(kept.config, field), getattr(recipe.model, field)
