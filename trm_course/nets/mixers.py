@@ -19,7 +19,7 @@ from torch import nn
 import torch.nn.functional as F
 
 from .embed import truncated_normal
-from .layers import Attention, SwiGLU
+from .layers import Attention, Linear, SwiGLU
 
 # %% ../../nbs/06_mixers.ipynb #372058e6
 class AttentionMixer(nn.Module):
@@ -49,6 +49,11 @@ class AttentionMixer(nn.Module):
         return self.attention(h, self.angles)
 
 # %% ../../nbs/06_mixers.ipynb #e1199caa
+def _from_left(layer: Linear, h: torch.Tensor) -> torch.Tensor:
+    "The layer over the tokens: (B, inputs, D) -> (B, outputs, D)."
+    return torch.bmm(layer.weight.expand(len(h), -1, -1), h)
+
+
 class MLPMixer(nn.Module):
     "A SwiGLU over the tokens of each channel: the paper's attention-free variant (section 4.5). It fits one length L only."
 
@@ -71,8 +76,11 @@ class MLPMixer(nn.Module):
         if h.shape[1] != self.length:
             raise ValueError(f"an mlp mixer for {self.length} tokens was given {h.shape[1]}; "
                              "use a network made for that size, or mixer='conv'")
-        channels = h.transpose(1, 2).contiguous()  # (B, D, L); copied once here, and not by each product
-        return self.over_tokens(channels).transpose(1, 2)
+        if torch.is_grad_enabled():
+            channels = h.transpose(1, 2).contiguous()  # (B, D, L); copied once here, and not by each product
+            return self.over_tokens(channels).transpose(1, 2)
+        gate, up = _from_left(self.over_tokens.gate_up, h).chunk(2, 1)  # the same numbers, and nothing is turned
+        return _from_left(self.over_tokens.down, F.silu(gate) * up)
 
 # %% ../../nbs/06_mixers.ipynb #65d97784
 class ConvMixer(nn.Module):
