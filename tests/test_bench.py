@@ -82,6 +82,12 @@ def test_a_peer_without_its_environment_is_one_sentence(tmp_path):
     assert "has no env/bin/python and step.py" in complaint(done)
 
 
+def test_a_peer_that_stops_is_one_sentence(peers):
+    (peers / "slow" / "step.py").write_text("print('{}', flush=True)")
+    with pytest.raises(ValueError, match="^slow: stopped without an answer, expected one line of JSON; run it by hand: .*python .*step.py"):
+        contest(TINY, rounds=1, peers=peers)
+
+
 def test_the_command_adds_rows(peers, tmp_path):
     done = here("bench", "--size", "sudoku-6", "--rounds", 1, "--peers", peers, "--out", tmp_path / "rows.jsonl", cwd=tmp_path)
     assert done.returncode == 0 and "slow" in done.stdout

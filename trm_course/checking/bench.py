@@ -4,22 +4,24 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'TRAINED', 'THRESHOLDS', 'plain_norm', 'PlainSwiGLU', 'PlainAttention', 'PlainOver', 'plain_mixer',
-           'inner_width', 'PlainBlock', 'PlainTRM', 'PlainUpdate', 'OurUpdate', 'Size', 'Lap', 'Ours', 'Plain', 'Peer',
-           'matrix_speed', 'contest', 'chosen', 'halting', 'bench', 'describe']
+           'inner_width', 'PlainBlock', 'PlainTRM', 'PlainUpdate', 'OurUpdate', 'Size', 'Lap', 'Ours', 'Plain', 'serve',
+           'Contestant', 'matrix_speed', 'contest', 'chosen', 'halting', 'bench', 'describe']
 
 # %% ../../nbs/speed.ipynb #5e2f0f14
 """How fast is a step of learning, and how fast is `predict`?
 
-`PlainTRM` and `PlainUpdate` are a TRM as anyone would write it. `Ours`, `Plain` and `Peer` make steps and time their parts, `contest` lets them
+`PlainTRM` and `PlainUpdate` are a TRM as anyone would write it. `Ours` and `Plain` make steps and time their parts, a `Contestant` is one of them or a peer in a process of its own, `contest` lets them
 take turns at one of the `SIZES`, `matrix_speed` says what the machine could do at best, and `halting` compares `predict` at the threshold of
 `chosen` with a fixed number of steps."""
 
 import json
 import math
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -272,7 +274,6 @@ class _Learner:
         torch.manual_seed(0)
         self.network, self.batch, self.low = self.make(size), size.puzzles(), precision == "bfloat16"
         self.update, self.state = self.Update(self.network), self.network.start(size.batch, size.cells)
-        self.compiled = compiled
         if compiled:
             setattr(self.network, self.whole, torch.compile(getattr(self.network, self.whole)))
 
@@ -298,8 +299,6 @@ class _Learner:
 class Ours(_Learner):
     "The course's network, whose steps are timed."
 
-    name = "ours"
-
     def lap(self) -> Lap:
         "A step, timed."
         self.network.zero_grad()
@@ -320,33 +319,45 @@ class Ours(_Learner):
 class Plain(Ours):
     "The plain network with the same weights."
 
-    name, Update, whole = "plain", PlainUpdate, "forward"
+    Update, whole = PlainUpdate, "forward"
 
     def make(self, size: Size) -> PlainTRM:
         "The plain network."
         return PlainTRM(size.config, size.cells).copy(TRM(size.config))
 
-# %% ../../nbs/speed.ipynb #db0869bc
-class Peer:
-    "Another implementation, in the folder of a peer: `env` with its Python and packages, and `step.py`, which answers. Raises ValueError where it cannot."
+# %% ../../nbs/speed.ipynb #02353b89
+def serve(
+    who: str,  # "ours" or "plain"
+):
+    "Answers for one of our networks as `step.py` does for a peer: a line of JSON says what to make, then each line `lap` or `peak` asks for a step."
+    torch.set_num_threads(1)
+    asked = json.loads(sys.stdin.readline())
+    config = TRMConfig(**{name: asked[name] for name in TRMConfig.__dataclass_fields__})
+    print("{}", flush=True)
+    one = {"ours": Ours, "plain": Plain}[who](Size(config, asked["cells"], asked["batch"]), asked["precision"], asked["compiled"])
+    for line in sys.stdin:
+        print(json.dumps(one.lap()._asdict() if line.strip() == "lap" else dict(peak=one.peak())), flush=True)
 
-    def __init__(self, folder: Path, size: Size, precision: str, compiled: bool = False):
-        self.name, self.compiled, python = folder.name, compiled, folder / "env" / "bin" / "python"
-        if not (python.exists() and (folder / "step.py").exists()):
-            raise ValueError(f"peers: {folder} has no env/bin/python and step.py; the first lines of step.py say how to make the first")
-        self.process = subprocess.Popen([python, folder / "step.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+# %% ../../nbs/speed.ipynb #db0869bc
+class Contestant:
+    "A program that makes steps, in a process of its own: ours, the plain network's, or a peer's. Raises ValueError where it stops without an answer."
+
+    def __init__(self, name: str, command: list, size: Size, precision: str, compiled: bool = False):
+        self.name, self.command, self.compiled = name, command, compiled
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
         config = vars(size.config) | dict(inner=inner_width(size.config, size.config.width), inner_tokens=inner_width(size.config, size.cells))
         self.cannot = self._ask(json.dumps(config | dict(cells=size.cells, batch=size.batch, precision=precision, compiled=compiled))).get("cannot")
 
     def _ask(self, line: str) -> dict:
-        print(line, file=self.process.stdin, flush=True)
+        with suppress(BrokenPipeError):  # who has stopped gives no answer, see the next lines
+            print(line, file=self.process.stdin, flush=True)
         answer = self.process.stdout.readline()
         if not answer:
-            raise ValueError(f"peers: {self.name} stopped without an answer, expected one line of JSON; run its step.py by hand")
+            raise ValueError(f"{self.name}: stopped without an answer, expected one line of JSON; run it by hand: {shlex.join(map(str, self.command))}")
         return json.loads(answer)
 
     def lap(self) -> Lap:
-        "A step, timed by the peer."
+        "A step, timed where it is made."
         return Lap(**self._ask("lap"))
 
     def peak(self) -> int:
@@ -360,16 +371,29 @@ def matrix_speed(precision: str = "float32", side: int = 1024) -> float:  # floa
     return max(2 * side**3 / _timed(torch.mm, a, b)[1] for _ in range(10))
 
 # %% ../../nbs/speed.ipynb #a770ce84
+def _commands(peers: Path | None) -> dict[str, list]:
+    "How to start each contestant, ours first. Raises ValueError for a peer that is not complete."
+    commands = {who: [sys.executable, "-c", f"from trm_course.checking.bench import serve; serve({who!r})"] for who in ("ours", "plain")}
+    for folder in sorted(path for path in peers.iterdir() if path.is_dir()) if peers else ():
+        python, program = folder / "env" / "bin" / "python", folder / "step.py"
+        if not (python.exists() and program.exists()):
+            raise ValueError(f"peers: {folder} has no env/bin/python and step.py; the first lines of step.py say how to make the first")
+        commands[folder.name] = [python, program]
+    return commands
+
+
 @contextmanager
 def _contestants(size, precision, programs, peers):
     "Whoever can take part; ours, as it is, is the first."
-    folders = sorted(path for path in peers.iterdir() if path.is_dir()) if peers else []
-    others = [Peer(folder, size, precision, compiled) for folder in folders for compiled in programs]
+    started = []
     try:
-        yield [*(kind(size, precision, compiled) for kind in (Ours, Plain) for compiled in programs), *(peer for peer in others if not peer.cannot)]
+        for name, command in _commands(peers).items():
+            for compiled in programs:
+                started.append(Contestant(name, command, size, precision, compiled))
+        yield [one for one in started if not one.cannot]
     finally:
-        for peer in others:
-            peer.process.kill()
+        for one in started:
+            one.process.kill()
 
 
 def _summary(laps: list[Lap], ours: list[Lap], speed: float, work: int) -> dict:
@@ -384,11 +408,10 @@ def contest(
     precision: str = "float32",  # or "bfloat16"
     compiled: bool = False,  # also let torch.compile make faster programs of each
     rounds: int = 3,
-    peers: Path | None = None,  # a folder of folders, one for each `Peer`
+    peers: Path | None = None,  # a folder of folders, one for each peer: `env` with its Python and packages, and `step.py`, which answers
 ) -> list[dict]:  # one row for each contestant
     "Ours, the plain network and the peers in turns, on one thread. A peer that has no such network is left out."
     torch.set_num_threads(1)
-    torch.compiler.reset()  # it makes only so many programs of one function, and a size before this one may have used them up
     with _contestants(size, precision, (False, True)[: 1 + compiled], peers) as able:
         speeds, *laps = zip(*([matrix_speed(precision), *(one.lap() for one in able)] for _ in range(rounds + 1)))
         speed, how = median(speeds), dict(precision=precision, rounds=rounds, seed=0, gflop=round(size.work / 1e9, 2))
