@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from trm_course.learning.fit import fit
+from trm_course.learning.checkpoint import load_checkpoint
+from trm_course.learning.fit import CHECKPOINT, fit
 from trm_course.learning.recipes import LAPTOP, Recipe
 from trm_course.puzzles.dataset import Batch, HeldOut
+from trm_course.recursion.trm import TRM
 
 
 class Plain:
@@ -84,3 +86,16 @@ def test_wrong_puzzles_are_told(field, value, sentence):
     setattr(task, field, value)
     with pytest.raises(ValueError, match=sentence):
         fit(recipe(task))
+
+
+def test_a_training_that_comes_apart_keeps_what_was_saved(tmp_path):
+    """The loss is no number any more: training stops with a sentence, and the weights of the last test are there."""
+    def spoil(trainer, row):
+        with torch.no_grad():
+            trainer.network.output_head.weight.fill_(torch.nan)
+
+    with pytest.raises(ValueError, match="loss: found nan after update 2, expected a number; what was saved before is intact: start anew with a smaller lr"):
+        fit(recipe(Kept()), tmp_path, watch=spoil, every=1e-9)
+    kept = TRM.from_pretrained(tmp_path)
+    assert all(weight.isfinite().all() for weight in kept.state_dict().values())
+    assert load_checkpoint(tmp_path / CHECKPOINT)["updates"] == 1

@@ -12,6 +12,7 @@ Read in this order: `Run` lists the parts of a training run, `Learner` makes one
 loads, and `fit` goes on until the recipe's time is used up."""
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -220,6 +221,9 @@ def _train(trainer: Trainer, folder: Path | None, watch: Callable | None, every:
     with tqdm(total=100, initial=done, bar_format="{l_bar}{bar}| {elapsed} {postfix}", mininterval=0.5, disable=quiet) as bar:
         while trainer.progress < 1:
             measured = trainer.update()
+            if not math.isfinite(measured["loss"]):
+                raise ValueError(f"loss: found {measured['loss']} after update {trainer.updates}, expected a number; what was saved before is intact: "
+                                 "start anew with a smaller lr, or in float32")
             if trainer.seconds >= due or trainer.progress == 1:
                 due = trainer.seconds + every
                 _record(trainer, measured, folder, watch)
@@ -261,7 +265,7 @@ def fit(
     track: str | None = None,  # also log to one of accelerate's trackers, such as "tensorboard" or "wandb", where it is installed
 ) -> TRM:  # with the averaged weights, in evaluation mode
     """Trains until the recipe's time or updates are used up. With a folder it saves at every test, and goes on from there when it is called
-    again. Raises CheckpointError for a bad checkpoint, KeyboardInterrupt with a sentence on how to go on after Ctrl-C."""
+    again. Raises CheckpointError for a bad checkpoint, ValueError where the loss is no number any more, KeyboardInterrupt with a sentence on how to go on after Ctrl-C."""
     if every is not None and not every > 0:
         raise ValueError(f"every: found {every}, expected seconds above 0")
     folder = Path(folder) if folder else None

@@ -69,6 +69,8 @@ def _load(network_class: type, folder: Path) -> "Kept":
         raise ValueError(f"weights: {fault}") from error
     except RuntimeError as error:
         raise ValueError(f"weights: {weights} does not fit its config.json ({str(error).splitlines()[:2][-1].strip()})") from error
+    if broken := [name for name, tensor in network.state_dict().items() if not tensor.sum().isfinite()]:  # one such number spoils the sum
+        raise ValueError(f"weights: {broken[0]} in {weights} holds nan or infinity, expected numbers; copy it again, or take an earlier copy")
     return network.eval()
 
 # %% ../../nbs/weights.ipynb #3726d0e8
@@ -107,7 +109,7 @@ class Kept:
         **hub_options,  # such as revision="main"
     ) -> "Kept":
         """The network that `save_pretrained` wrote into a folder or `push_to_hub` to the Hugging Face hub, in evaluation mode.
-        Raises ValueError for a file that is missing, truncated or belongs to another network."""
+        Raises ValueError for a file that is missing, truncated, no longer numbers, or belongs to another network."""
         return _load(cls, _find_folder(folder_or_hub_id, hub_options))
 
     def save_pretrained(self, folder: str | Path):
