@@ -381,7 +381,7 @@ def _commands(peers: Path | None) -> dict[str, list]:
         commands[folder.name] = [python, program]
     return commands
 
-
+# %% ../../nbs/speed.ipynb #2e5b4b5b
 @contextmanager
 def _contestants(size, precision, programs, peers):
     "Whoever can take part; ours, as it is, is the first."
