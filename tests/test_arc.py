@@ -165,7 +165,13 @@ def test_made_tasks_become_a_folder(tmp_path, benchmark, steps):
     assert counts == (len(folder.train.inputs), 3 * 3) and len(folder.identifiers) == 1 + 6 * 3
     tasks = arc_rules.make_tasks(6, steps, seed=5)
     assert {name.split("|||")[0] for name in folder.identifiers[1:]} == {task.name for task in tasks}
-    assert json.loads((tmp_path / "made" / "test_puzzles.json").read_text()).keys() == {task.name for task in tasks[3:]}
+    assert json.loads((tmp_path / "made" / "test_puzzles.json").read_text()).keys() == {task.name for task in tasks[1::2]}
+
+
+def test_no_made_task_of_the_test_is_learnt_from_where_there_are_more():
+    few, many = (find_tasks("arc1", generate=True, subsample=count) for count in (2, 4))
+    for name in ("training", "evaluation"):
+        assert {task.name for task in few[name]} < {task.name for task in many[name]}
 
 
 def test_a_part_of_the_tasks():

@@ -30,6 +30,7 @@ from trm_course.learning.score import score, score_halting
 from trm_course.nets.tiny import TRMConfig
 from trm_course.puzzles import tokens
 from trm_course.puzzles.arc_files import read_tasks
+from trm_course.puzzles.arc_rules import RULES
 from trm_course.puzzles.carve import make_mazes
 from trm_course.puzzles.dataset import Batch, MazeTask, as_batch
 from trm_course.puzzles.official import read_folder
@@ -122,6 +123,11 @@ def test_help_teaches_by_example(command, tmp_path):
     assert f"Example: trm {command}" in done.stdout
 
 
+def test_help_counts_the_rules(tmp_path):
+    for benchmark in ("arc1", "arc2"):
+        assert f"of {len(RULES)} rules" in " ".join(trm("data", benchmark, "--help", cwd=tmp_path).stdout.replace("│", "").split())
+
+
 # Bad input: how each case is made, and words that its sentence must hold.
 
 MAZES = {
@@ -188,6 +194,10 @@ LINES = {
     "fewer disguises than none": ("data arc2 --aug -1 --out new", "aug: found -1"),
     "ARC from two places": ("data arc1 --source nowhere.json --generate --out new", "source, generate: found"),
     "made tasks, but none": ("data arc2 --generate --subsample 0 --out new", "subsample: found 0"),
+    "a seed below 0": ("data maze-hard --generate --seed -1 --out new", "seed: found -1, expected a whole number from 0"),
+    "a seed below 0 for ARC": ("data arc1 --generate --seed -1 --out new", "seed: found -1, expected a whole number from 0 to 2**32 - 1"),
+    "unknown puzzles": ("data arc3 --generate --out new", "Available subcommands: maze-hard, sudoku-extreme, arc1, arc2; try"),
+    "an option that two commands have": ("train maze-9 --minute 3", "(default: None); try trm"),
     "data from two places": ("data sudoku-extreme --source maze.txt --generate --out new", "source, generate: found"),
     "nine copies": ("data maze-hard --generate --aug 9 --out new", "aug: found 9, expected 0 to 7"),
     "a vote without a folder": ("vote nowhere --weights maze-small", "nowhere: found no folder"),

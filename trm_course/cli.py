@@ -612,7 +612,7 @@ def data_arc1(out: Path, source: Path | None = None, generate: bool = False, sub
     Args:
         out: The folder to write, new or empty.
         source: A folder with X_concept_challenges.json and X_concept_solutions.json; such files named training and evaluation take the place of the tasks that come with the course. Or tasks of your own: a JSON file or a folder of them.
-        generate: Make tasks instead, each with a rule of its own. They have the form of ARC-1 and are far easier.
+        generate: Make tasks instead, each with one of 73 rules, the same for training and test. They have the form of ARC-1 and are far easier.
         subsample: So many tasks of each set, where it has more; all by default, 400 where they are made.
         aug: Disguises of each task, with other colours, turned and mirrored.
         seed: Another seed draws other disguises, makes other tasks, or chooses others.
@@ -629,7 +629,7 @@ def data_arc2(out: Path, source: Path | None = None, generate: bool = False, sub
     Args:
         out: The folder to write, new or empty.
         source: A folder with X_concept_challenges.json and X_concept_solutions.json; such files named training2 and evaluation2 take the place of the tasks that come with the course. Or tasks of your own: a JSON file or a folder of them.
-        generate: Make tasks instead, each with two rules that follow one another. They have the form of ARC-2 and are far easier.
+        generate: Make tasks instead, each with two of 73 rules that follow one another. They have the form of ARC-2 and are far easier.
         subsample: So many tasks of each set, where it has more; all by default, 400 where they are made.
         aug: Disguises of each task, with other colours, turned and mirrored.
         seed: Another seed draws other disguises, makes other tasks, or chooses others.
@@ -641,7 +641,7 @@ def _one_sentence(box: str) -> str:
     "What tyro says about a line it cannot read: what is wrong, what may have been meant, and where to find help."
     rows = " ".join(row.strip("│╭╮╰╯ ") for row in box.splitlines())
     _, wrong, *more, help = (part for part in re.split(" *[─-]{5,} *", rows) if part)
-    meant = [part for part in more if not part.startswith("Argument helptext")]
+    meant = [part.split(" in trm ")[0] for part in more if not part.startswith("Argument")]
     return "; ".join([wrong.split("  ")[0].rstrip("."), *meant, f"try {help[help.index('trm '):]}"])
 
 

@@ -150,7 +150,7 @@ def find_tasks(
     if generate:
         count = subsample or 400
         made = make_tasks(2 * count, BENCHMARKS[benchmark][2], seed)
-        return {"training": made[:count], "evaluation": made[count:]}
+        return {"training": made[::2], "evaluation": made[1::2]}  # so that no task to be tested on is learnt from where there are more
     sets, random = _given_tasks(benchmark, source), np.random.default_rng(seed)
     if subsample is None:
         return sets
@@ -169,6 +169,8 @@ def build_arc(
     "Writes all samples of a benchmark, whole or not at all. Raises ArcError, FolderError or ValueError for what cannot be read or built."
     if aug < 0:
         raise ValueError(f"aug: found {aug}, expected 0 disguises or more")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed: found {seed}, expected a whole number from 0 to 2**32 - 1")
     plan = ArcPlan(find_tasks(benchmark, source, generate, subsample, seed), augmentations=aug, seed=seed)
     header = Header(pad_id=PAD, ignore_label_id=PAD, blank_identifier_id=0, vocab_size=FIRST + 10, seq_len=plan.side**2,
                     num_puzzle_identifiers=len(plan.identifiers), total_groups=1, mean_puzzle_examples=1.0)

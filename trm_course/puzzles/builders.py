@@ -159,6 +159,8 @@ def build(
     "Writes a folder of puzzles, whole or not at all. Raises ValueError for what cannot be built, before anything slow."
     if not 0 <= aug <= (kind.most if kind.most is not None else aug):
         raise ValueError(f"aug: found {aug}, expected {f'0 to {kind.most}' if kind.most else '0 or more'} augmented copies")
+    if seed < 0:
+        raise ValueError(f"seed: found {seed}, expected a whole number from 0")
     with new_folder(out) as unfinished:
         sets = find_puzzles(kind, source, generate, subsample, seed)
         for name, puzzles, each in zip(("train", "test"), sets, (1 + aug, 1)):
