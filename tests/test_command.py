@@ -100,6 +100,11 @@ def test_a_wrong_answer_ends_with_one(untrained, tmp_path):
     assert re.match("Not a shortest path: [a-z, ]+, after ", done.stderr) and done.stderr.count("\n") == 1
 
 
+def test_a_mark_of_an_editor_is_no_cell(tmp_path):
+    (tmp_path / "maze.txt").write_bytes(b"\xef\xbb\xbf" + MAZE.replace("\n", "\r\n").encode())
+    assert [here("solve", "maze.txt", cwd=tmp_path).returncode, here("solve", "-", cwd=tmp_path, input="\ufeff" + MAZE).returncode] == [0, 0]
+
+
 def test_solves_a_sudoku(tmp_path):
     (question,), (answer,) = (["\n".join("".join(map(str, row)) for row in grid) for grid in grids] for grids in make_sudokus(1, 9, 0, holes=46))
     done = here("solve", "-", cwd=tmp_path, input=question.replace("0", "."))
@@ -517,7 +522,8 @@ def test_tests_on_a_table_and_on_a_folder_alike(data, tmp_path):
 def test_looks_from_several_sides(trained, tmp_path):
     """Mazes that no training has come to, where eight looks say something else than one."""
     line = ("eval", "maze-small", "--weights", trained, "--size", 7, "--count", 20, "--steps", 2, "--out", "rows.jsonl", "--views")
-    assert [here(*line, views, cwd=tmp_path).returncode for views in (1, 8)] == [0, 0]
+    done = [here(*line, views, cwd=tmp_path) for views in (1, 8)]
+    assert ["of all views together" in each.stdout for each in done] == [False, True]
     rows = [json.loads(row) for row in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert [row["views"] for row in rows] == [1, 1, 8, 8]
     test = Batch(*(column[:20] for column in MazeTask("perfect", 7).split().test))

@@ -161,7 +161,7 @@ def _report(network, test, steps: tuple[int, ...], threshold: float, views: int)
         print(f"  after {step:3d} steps  {share}")
         yield dict(steps=step, threshold=None), share
     share, mean_steps = score_halting(network, test, max(steps), threshold, at_once * views)
-    print(f"  halting at {threshold:g}  {share}, {mean_steps:.2f} steps on average")
+    print(f"  halting at {threshold:g}  {share}, {mean_steps:.2f} steps{' of all views together' if views > 1 else ''} on average")
     yield dict(steps=round(mean_steps, 2), threshold=threshold), share
 
 # %% ../nbs/command.ipynb #446d3b0f
@@ -398,7 +398,7 @@ def ablate(variants: Annotated[tuple[str, ...], Positional, arg(metavar="VARIANT
 def read_text(file: str) -> str:
     "The text of a file, or of the input for `-`; raises ValueError where there is none."
     try:
-        return sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
+        return sys.stdin.read().removeprefix("\ufeff") if file == "-" else Path(file).read_text("utf-8-sig")  # without the mark that some editors put first
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: cannot be read as text ({type(error).__name__}); give a text file, or - for the input") from error
 

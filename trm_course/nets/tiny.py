@@ -61,11 +61,11 @@ def _size_rules(c: "TRMConfig"):  # the same for the number of tokens
     yield c.length is None or c.length >= 1, f"length: found {c.length}, expected at least 1 cell"
     square = c.length is None or math.isqrt(c.length) ** 2 == c.length
     yield c.mixer != "conv" or square, f"length: found {c.length}, but mixer='conv' needs a square grid"
-    yield (c.mixer != "conv" or not c.prefix,
-           f"prefix: found {c.prefix}, but mixer='conv' needs a plain square grid; set it to 0")
+    yield (c.mixer != "conv" or not (c.puzzles or c.prefix),
+           f"mixer: found 'conv' with {c.puzzles} puzzles and {c.prefix} prefix tokens, but it takes cells only; set both to 0, or take 'attention' or 'mlp'")
     yield c.puzzles >= 0 and c.prefix >= 0, f"prefix: found {c.prefix} with {c.puzzles} puzzles, expected 0 or more of both"
     yield (bool(c.puzzles) == bool(c.prefix),
-           f"prefix: found {c.prefix} with {c.puzzles} puzzles; a puzzle table needs prefix tokens and they need it")
+           f"prefix: found {c.prefix} with {c.puzzles} puzzles; a puzzle table needs prefix tokens and they need it; set both above 0, or both to 0")
 
 # %% ../../nbs/07_tiny_net.ipynb #883d7443
 def _head_rules(c: "TRMConfig"):  # the same for attention
