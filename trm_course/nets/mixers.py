@@ -51,7 +51,7 @@ class AttentionMixer(nn.Module):
 # %% ../../nbs/06_mixers.ipynb #773b9369
 def _from_left(layer: Linear, h: torch.Tensor) -> torch.Tensor:
     "The layer over the tokens: (B, inputs, D) -> (B, outputs, D)."
-    return torch.bmm(layer.weight.expand(len(h), -1, -1), h)
+    return torch.bmm(layer.weight.expand(h.shape[0], -1, -1), h)
 
 # %% ../../nbs/06_mixers.ipynb #e1199caa
 class MLPMixer(nn.Module):
