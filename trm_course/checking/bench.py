@@ -16,6 +16,7 @@ take turns at one of the `SIZES`, `matrix_speed` says what the machine could do 
 
 import json
 import math
+import os
 import shlex
 import subprocess
 import sys
@@ -344,7 +345,8 @@ class Contestant:
 
     def __init__(self, name: str, command: list, size: Size, precision: str, compiled: bool = False):
         self.name, self.command, self.compiled = name, command, compiled
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        kept = dict(MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_="-1")  # memory that is free is kept for the next step, and not asked for anew
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True, env=os.environ | kept)
         config = vars(size.config) | dict(inner=inner_width(size.config, size.config.width), inner_tokens=inner_width(size.config, size.cells))
         self.cannot = self._ask(json.dumps(config | dict(cells=size.cells, batch=size.batch, precision=precision, compiled=compiled))).get("cannot")
 
