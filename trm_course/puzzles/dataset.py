@@ -62,8 +62,8 @@ class _Mazes:
             keep = distinct(questions)[:count]
             if len(keep) == count:
                 return as_batch(questions[keep], answers[keep])
-        raise ValueError(f"count: found {count}, but among {len(questions)} {self.kind} mazes of {self.size}x{self.size} "
-                         f"only {len(keep)} differ by more than a symmetry; ask for fewer, or make the mazes larger")
+        raise ValueError(f"{self.kind} {self.size}x{self.size}: found {len(keep)} mazes that differ by more than a symmetry, "
+                         f"expected {count} to hold out; make the mazes larger, or hold out fewer")
 
 # %% ../../nbs/03_batches.ipynb #dc5dfd6c
 class Task(Protocol):
