@@ -237,7 +237,7 @@ def record(
     steps: int = 1,  # supervision steps
     puzzle_ids: torch.Tensor | None = None,  # (B,) rows of the puzzle table
 ) -> dict[str, torch.Tensor]:  # in the order in which it was said
-    "What every layer says in every call, under a name such as step0.recursion2.z3.net.blocks.0.mlp, and what each step ends with."
+    "What every layer says in every call (an MLP mixer as one), under a name such as step0.recursion2.z3.net.blocks.0.mlp, and what each step ends with."
     kept, calls, n, T = {}, 0, model.config.n, model.config.T
 
     def listen(name):
