@@ -345,7 +345,7 @@ class Contestant:
 
     def __init__(self, name: str, command: list, size: Size, precision: str, compiled: bool = False):
         self.name, self.command, self.compiled = name, command, compiled
-        kept = dict(MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_="-1")  # memory that is free is kept for the next step, and not asked for anew
+        kept = {f"MALLOC_{what}_THRESHOLD_": str(2**32) for what in ("MMAP", "TRIM")}  # memory that is free is kept for the next step, and not asked for anew
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True, env=os.environ | kept)
         config = vars(size.config) | dict(inner=inner_width(size.config, size.config.width), inner_tokens=inner_width(size.config, size.cells))
         self.cannot = self._ask(json.dumps(config | dict(cells=size.cells, batch=size.batch, precision=precision, compiled=compiled))).get("cannot")
